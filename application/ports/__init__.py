@@ -1,0 +1,43 @@
+"""What the core needs from outside, in its own words.
+
+Every adapter inherits its port and passes the port's suite in ``tests/contracts``; what a method
+documents as raised is what callers may rely on.
+"""
+
+from application.ports.artifact_store import ArtifactStore, BlobInfo, StagedBlob
+from application.ports.blob_references import BlobReferences
+from application.ports.clock import Clock, IdGenerator
+from application.ports.file_validator import FileSource, FileValidator, FileVerdict
+from application.ports.lock_manager import LockManager
+from application.ports.registry_reader import Found, Page, PageRequest, RegistryReader
+from application.ports.unit_of_work import (
+    AliasRepository,
+    ModelRepository,
+    Receipt,
+    ReceiptRepository,
+    UnitOfWork,
+    VersionRepository,
+)
+
+__all__ = [
+    "AliasRepository",
+    "ArtifactStore",
+    "BlobInfo",
+    "BlobReferences",
+    "Clock",
+    "FileSource",
+    "FileValidator",
+    "FileVerdict",
+    "Found",
+    "IdGenerator",
+    "LockManager",
+    "ModelRepository",
+    "Page",
+    "PageRequest",
+    "Receipt",
+    "ReceiptRepository",
+    "RegistryReader",
+    "StagedBlob",
+    "UnitOfWork",
+    "VersionRepository",
+]

@@ -1,0 +1,125 @@
+"""Content-addressed storage of immutable bytes.
+
+A blob is named by the sha256 of its bytes and is visible only once all of them are durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from application.ports.file_validator import FileSource
+from domain.values import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class BlobInfo:
+    """A stored blob.
+
+    Attributes:
+        size: in bytes.
+        renewed_at: when it was written, or last referenced by a publish.
+    """
+
+    digest: Digest
+    size: int
+    renewed_at: datetime
+
+
+class StagedBlob(Protocol):
+    """Bytes on their way in: readable by nobody until committed, gone when the block ends without."""
+
+    async def write(self, chunk: bytes) -> None:
+        """Takes the next bytes; may return before they are on disk, with bounded memory.
+
+        Raises:
+            StoreFull: there is no room.
+            StoreUnavailable: writing failed otherwise.
+        """
+        ...
+
+    async def finish(self) -> tuple[Digest, int]:
+        """After the last byte: the digest and the size of all that was written.
+
+        Raises:
+            StoreFull, StoreUnavailable: as for write.
+        """
+        ...
+
+    @property
+    def source(self) -> FileSource:
+        """The finished bytes, for a validator to read."""
+        ...
+
+    async def commit(self) -> BlobInfo:
+        """Makes the finished bytes durable and then visible under their digest.
+
+        Where the blob exists already its age is renewed instead, and these bytes are dropped.
+
+        Raises:
+            StoreFull, StoreUnavailable: as for write; nothing is visible then.
+        """
+        ...
+
+
+class ArtifactStore(Protocol):
+    def stage(self) -> AbstractAsyncContextManager[StagedBlob]:
+        """A place for one incoming blob.
+
+        Raises:
+            StoreFull, StoreUnavailable: on entering.
+        """
+        ...
+
+    async def renew(self, digest: Digest) -> BlobInfo | None:
+        """Makes the blob as young as if written now, so that no sweep takes it; None if absent.
+
+        Atomic against :meth:`discard`: either the blob survives it or None is returned here.
+        """
+        ...
+
+    async def stat(self, digest: Digest) -> BlobInfo | None:
+        """What is stored under this digest, None for nothing."""
+        ...
+
+    def read(
+        self, digest: Digest, *, start: int = 0, stop: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """The bytes from ``start`` (inclusive) to ``stop`` (exclusive), in chunks of at most 1 MiB.
+
+        Raises:
+            BlobNotFound: on the first step, when the blob is absent.
+            StoreUnavailable: reading failed.
+        """
+        ...
+
+    def source(self, digest: Digest, size: int) -> FileSource:
+        """A stored blob, for a validator to read."""
+        ...
+
+    def list(self) -> AsyncIterator[BlobInfo]:
+        """Every visible blob, in no particular order, in bounded memory."""
+        ...
+
+    async def discard(self, digest: Digest, *, unless_renewed_since: datetime) -> bool:
+        """Deletes the blob unless it was renewed at or after the given time; True when deleted."""
+        ...
+
+    async def sweep_staging(self, *, older_than: datetime, dry_run: bool) -> tuple[int, int]:
+        """Removes what broken uploads left and nobody has written to since ``older_than``.
+
+        Returns:
+            how many leftovers, and their bytes; with ``dry_run`` nothing is removed.
+        """
+        ...
+
+    async def check(self) -> None:
+        """For readiness: returns when bytes can be stored.
+
+        Raises:
+            StoreUnavailable, StoreFull: saying why not.
+        """
+        ...

@@ -1,0 +1,101 @@
+"""Questions about the registry, answered straight from storage without loading aggregates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from application.filters import Expression, OrderTerm
+from application.records import (
+    AliasMoveRecord,
+    AliasRecord,
+    ModelRecord,
+    RegistryStats,
+    VersionRecord,
+)
+from domain.values import AliasName, ModelName, Reference
+
+T = TypeVar("T", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[T]):
+    """One record with the entity tag of its present state (RFC 9110, 8.8.3; without quotes)."""
+
+    record: T
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """Which part of a list.
+
+    Attributes:
+        filter: only what it holds for; None for all.
+        order: most significant first; empty for the default order of the list. Ties are broken
+            by the default order, so that every order is total and stable while others insert.
+        size: at most so many items.
+        token: where the page before ended; None for the first page.
+    """
+
+    filter: Expression | None = None
+    order: tuple[OrderTerm, ...] = ()
+    size: int = 50
+    token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Items, and where the next page begins; None after the last."""
+
+    items: list[T]
+    next_page_token: str | None
+
+
+class RegistryReader(Protocol):
+    """Every method may raise DatabaseUnavailable; those with pages InvalidPageToken."""
+
+    async def model(self, name: ModelName) -> Found[ModelRecord]:
+        """Raises: ModelNotFound."""
+        ...
+
+    async def models(self, page: PageRequest) -> Page[ModelRecord]:
+        """By default ordered by name."""
+        ...
+
+    async def version(self, model: ModelName, reference: Reference) -> Found[VersionRecord]:
+        """Raises: ModelNotFound, VersionNotFound, AliasNotFound."""
+        ...
+
+    async def versions(
+        self, page: PageRequest, *, model: ModelName | None = None
+    ) -> Page[VersionRecord]:
+        """Of one model or of all; by default the newest first.
+
+        Raises:
+            ModelNotFound: a model is named and absent.
+        """
+        ...
+
+    async def alias(self, model: ModelName, alias: AliasName) -> Found[AliasRecord]:
+        """Raises: ModelNotFound, AliasNotFound."""
+        ...
+
+    async def aliases(self, model: ModelName, page: PageRequest) -> Page[AliasRecord]:
+        """By name (filter and order are not looked at). Raises: ModelNotFound."""
+        ...
+
+    async def alias_history(
+        self, model: ModelName, alias: AliasName, page: PageRequest
+    ) -> Page[AliasMoveRecord]:
+        """Newest first (filter and order are not looked at), also after the alias is deleted.
+
+        Raises:
+            ModelNotFound
+            AliasNotFound: the model never had an alias of this name.
+        """
+        ...
+
+    async def stats(self) -> RegistryStats:
+        """Counts over everything; may take seconds on a large registry."""
+        ...

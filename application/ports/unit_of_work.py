@@ -1,0 +1,173 @@
+"""One transaction over the registry's rows.
+
+``async with uow:`` ... ``await uow.commit()``. Leaving without a commit rolls back; a commit that
+fails raises. A new one per command, never shared between tasks. What is read inside is locked
+against other writers until the block ends, so a read-check-write is safe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Protocol, Self
+
+from domain.alias import Alias
+from domain.events import AliasMoved, Event
+from domain.model import Model, RetiredName
+from domain.values import AliasName, ModelName, VersionNumber
+from domain.version import Version
+
+
+class ModelRepository(Protocol):
+    async def get(self, name: ModelName) -> Model:
+        """Raises: ModelNotFound."""
+        ...
+
+    async def add(self, model: Model) -> None:
+        """Raises: ModelExists."""
+        ...
+
+    async def save(self, model: Model) -> None:
+        """Writes a changed model; a changed name is retired with the numbers it handed out.
+
+        Raises:
+            ModelExists: the name is taken.
+        """
+        ...
+
+    async def allocate(self, model: Model, at: datetime) -> VersionNumber:
+        """Moves the model's counter in storage by :meth:`Model.allocate` and returns the number.
+
+        Two transactions never get the same one, whatever locks are held; a rollback gives it back.
+        """
+        ...
+
+    async def remove(self, model: Model) -> None:
+        """Deletes it with its versions, aliases and their history; its name is retired."""
+        ...
+
+    async def retired(self, name: ModelName) -> RetiredName | None:
+        """What is known of an earlier bearer of this name."""
+        ...
+
+    async def retired_names(self) -> list[RetiredName]:
+        """All of them, by name."""
+        ...
+
+    async def retire(self, name: RetiredName) -> None:
+        """Notes a retired name; the higher ``last_version`` wins over what is noted already."""
+        ...
+
+
+class VersionRepository(Protocol):
+    async def get(self, model: Model, number: VersionNumber) -> Version:
+        """Raises: VersionNotFound."""
+        ...
+
+    async def exists(self, model: ModelName, number: VersionNumber) -> bool: ...
+
+    async def add(self, version: Version) -> None:
+        """Raises: VersionConflict (the number is taken)."""
+        ...
+
+    async def save(self, version: Version) -> None:
+        """Writes the parts that may change."""
+        ...
+
+    async def bump(self, model: Model, numbers: Collection[VersionNumber]) -> None:
+        """Counts up the revision of these versions: an alias came or went. Absent ones are passed over."""
+        ...
+
+    async def remove(self, version: Version) -> None:
+        """Deletes it with its labels and references to blobs; the number stays used."""
+        ...
+
+
+class AliasRepository(Protocol):
+    async def get(self, model: Model, name: AliasName) -> Alias:
+        """Raises: AliasNotFound."""
+        ...
+
+    async def moves(self, model: Model, name: AliasName) -> int:
+        """How many moves the history of this name has, earlier aliases of it included."""
+        ...
+
+    async def pointing_at(self, model: Model, number: VersionNumber | None = None) -> list[Alias]:
+        """The aliases of one version, or (None) of the whole model, by name."""
+        ...
+
+    async def put(self, alias: Alias, move: AliasMoved) -> None:
+        """Adds or replaces the alias and appends the move to its history."""
+        ...
+
+    async def remove(self, alias: Alias, move: AliasMoved) -> None:
+        """Deletes the alias and appends the move to its history, which stays."""
+        ...
+
+    async def history(self, model: Model) -> list[AliasMoved]:
+        """Every move of every alias the model ever had, oldest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """That a publish with an Idempotency-Key was carried out.
+
+    Attributes:
+        fingerprint: digest of the whole request.
+        model_id, version: what came of it.
+    """
+
+    actor: str
+    key: str
+    fingerprint: str
+    model_id: str
+    version: VersionNumber
+    at: datetime
+
+
+class ReceiptRepository(Protocol):
+    async def get(self, actor: str, key: str) -> Receipt | None: ...
+
+    async def add(self, receipt: Receipt) -> None:
+        """Raises: IdempotencyConflict (another transaction used the key meanwhile)."""
+        ...
+
+    async def forget(self, *, older_than: datetime) -> int:
+        """Deletes old ones; returns how many."""
+        ...
+
+
+class UnitOfWork(Protocol):
+    @property
+    def models(self) -> ModelRepository: ...
+
+    @property
+    def versions(self) -> VersionRepository: ...
+
+    @property
+    def aliases(self) -> AliasRepository: ...
+
+    @property
+    def receipts(self) -> ReceiptRepository: ...
+
+    async def __aenter__(self) -> Self:
+        """Raises: DatabaseUnavailable (also when others kept it busy too long)."""
+        ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def record(self, event: Event) -> None:
+        """Keeps an event, to be told once the commit has succeeded."""
+        ...
+
+    async def commit(self) -> None:
+        """Raises: DatabaseUnavailable; nothing has happened then."""
+        ...

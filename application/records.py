@@ -1,0 +1,106 @@
+"""What the registry answers with: flat, read-only, and shaped as the REST contract has it.
+
+Storage builds these straight from rows; the entrypoints write them out as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from domain.values import JsonScalar
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    name: str
+    description: str
+    tags: dict[str, str]
+    creator: str
+    created_at: datetime
+    updated_at: datetime
+    latest_version: int | None
+    version_count: int
+    aliases: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    path: str
+    size: int
+    sha256: str
+    media_type: str
+    format: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ParentRecord:
+    model: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class FindingRecord:
+    code: str
+    severity: str
+    message: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationRecord:
+    verdict: str
+    engine: str | None
+    findings: list[FindingRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRecord:
+    model: str
+    version: int
+    description: str
+    parameters: dict[str, JsonScalar]
+    metrics: dict[str, float]
+    tags: dict[str, str]
+    aliases: list[str]
+    files: list[FileRecord]
+    size: int
+    digest: str
+    creator: str
+    source: str | None
+    parents: list[ParentRecord]
+    validation: ValidationRecord
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AliasRecord:
+    model: str
+    alias: str
+    version: int
+    updated_at: datetime
+    updated_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class AliasMoveRecord:
+    """``version`` is None where the alias was deleted, ``previous_version`` where it was new."""
+
+    version: int | None
+    previous_version: int | None
+    actor: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryStats:
+    """``size`` is the bytes the versions name together, ``distinct_size`` with each blob once."""
+
+    models: int
+    versions: int
+    aliases: int
+    files: int
+    blobs: int
+    size: int
+    distinct_size: int

@@ -1,0 +1,75 @@
+"""Alias: a name for one version of a model, which can be moved, with its history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from domain.errors import AliasHasNoPrevious
+from domain.events import AliasMoved
+from domain.values import AliasName, VersionNumber
+
+
+@dataclass(slots=True)
+class Alias:
+    """Points at one version of the same model.
+
+    Attributes:
+        previous_version: what it pointed at before its last move; None when there was none.
+        revision: counts its moves, those of earlier aliases of this name included.
+    """
+
+    model_id: str
+    name: AliasName
+    version: VersionNumber
+    previous_version: VersionNumber | None
+    updated_at: datetime
+    updated_by: str
+    revision: int = 1
+
+    @classmethod
+    def assign(
+        cls,
+        *,
+        model_id: str,
+        name: AliasName,
+        version: VersionNumber,
+        actor: str,
+        at: datetime,
+        moves: int = 0,
+    ) -> tuple[Alias, AliasMoved]:
+        """A new alias; ``moves`` counts the history that earlier aliases of this name left."""
+        alias = cls(model_id, name, version, None, at, actor, moves + 1)
+        return alias, AliasMoved(name, version, None, actor, at)
+
+    @property
+    def etag(self) -> str:
+        """Changes with every move; never comes back, also not after a deletion."""
+        return f"{self.model_id[:12]}-{self.revision}"
+
+    def move(self, version: VersionNumber, *, actor: str, at: datetime) -> AliasMoved | None:
+        """Points at ``version`` from now on; None when it already does."""
+        if version == self.version:
+            return None
+        self.previous_version, self.version = self.version, version
+        self.updated_at, self.updated_by = max(at, self.updated_at), actor
+        self.revision += 1
+        return AliasMoved(self.name, version, self.previous_version, actor, self.updated_at)
+
+    def roll_back(self, *, actor: str, at: datetime) -> AliasMoved:
+        """Moves back to the version before the last move; doing so twice is doing nothing.
+
+        Raises:
+            AliasHasNoPrevious: it was never moved.
+        """
+        if self.previous_version is None:
+            raise AliasHasNoPrevious(
+                f"The alias {self.name!a} has pointed at version {self.version} from the start."
+            )
+        moved = self.move(self.previous_version, actor=actor, at=at)
+        assert moved is not None, "an alias never moves to where it is"
+        return moved
+
+    def remove(self, *, actor: str, at: datetime) -> AliasMoved:
+        """The last entry of its history."""
+        return AliasMoved(self.name, None, self.version, actor, max(at, self.updated_at))

@@ -1,0 +1,342 @@
+"""Every error the registry raises on purpose, in one tree.
+
+Each concrete class has a stable ``code`` (what clients branch on) and a ``kind`` from a closed
+set. Numbers of protocols (HTTP statuses, exit codes) live in the entrypoints: one table each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Kind(StrEnum):
+    """What sort of thing went wrong; protocols map each kind once."""
+
+    MALFORMED = "malformed"
+    INVALID = "invalid"
+    NOT_FOUND = "not_found"
+    CONFLICT = "conflict"
+    PRECONDITION_FAILED = "precondition_failed"
+    TOO_LARGE = "too_large"
+    UNSUPPORTED = "unsupported"
+    UNAUTHENTICATED = "unauthenticated"
+    FORBIDDEN = "forbidden"
+    LOCKED = "locked"
+    UNAVAILABLE = "unavailable"
+    CORRUPT = "corrupt"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One wrong field: an RFC 6901 JSON pointer and a sentence about it."""
+
+    pointer: str
+    message: str
+
+
+class ModelyardError(Exception):
+    """Root of the tree.
+
+    Args:
+        detail: one sentence for the caller: what was wrong and what would be right.
+        errors: the fields at fault, where the fault is in fields.
+    """
+
+    code: ClassVar[str]
+    kind: ClassVar[Kind]
+    title: ClassVar[str]
+
+    def __init__(self, detail: str, *, errors: Sequence[FieldError] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = tuple(errors)
+
+
+# --- the request itself -------------------------------------------------------------------------
+
+
+class MalformedRequest(ModelyardError):
+    code = "request.malformed"
+    kind = Kind.MALFORMED
+    title = "The request could not be read"
+
+
+class InvalidRequest(ModelyardError):
+    code = "request.invalid"
+    kind = Kind.INVALID
+    title = "The request has invalid fields"
+
+
+class RequestTooLarge(ModelyardError):
+    code = "request.too_large"
+    kind = Kind.TOO_LARGE
+    title = "The request is larger than this service accepts"
+
+
+class UnsupportedMediaType(ModelyardError):
+    code = "request.unsupported_media_type"
+    kind = Kind.UNSUPPORTED
+    title = "The content type of the request is not supported"
+
+
+class InvalidFilter(ModelyardError):
+    """A filter, an order or a page token that does not parse; ``position`` counts characters."""
+
+    code = "filter.invalid"
+    kind = Kind.MALFORMED
+    title = "The filter could not be understood"
+
+    def __init__(self, detail: str, *, position: int) -> None:
+        super().__init__(
+            f"{detail} (at position {position})",
+            errors=[FieldError("/filter", f"{detail} (at position {position})")],
+        )
+        self.position = position
+
+
+class InvalidOrder(ModelyardError):
+    code = "order_by.invalid"
+    kind = Kind.MALFORMED
+    title = "The order could not be understood"
+
+
+class InvalidPageToken(ModelyardError):
+    code = "page_token.invalid"
+    kind = Kind.MALFORMED
+    title = "The page token is not one that this list gave"
+
+
+class PreconditionFailed(ModelyardError):
+    code = "precondition.failed"
+    kind = Kind.PRECONDITION_FAILED
+    title = "The resource has changed since it was read"
+
+
+class IdempotencyConflict(ModelyardError):
+    code = "idempotency.conflict"
+    kind = Kind.CONFLICT
+    title = "This Idempotency-Key was used for another request"
+
+
+# --- values -------------------------------------------------------------------------------------
+
+
+class InvalidModelName(ModelyardError):
+    code = "model.invalid_name"
+    kind = Kind.INVALID
+    title = "Not a valid model name"
+
+
+class InvalidAliasName(ModelyardError):
+    code = "alias.invalid_name"
+    kind = Kind.INVALID
+    title = "Not a valid alias"
+
+
+class InvalidReference(ModelyardError):
+    code = "reference.invalid"
+    kind = Kind.INVALID
+    title = "Not a reference to a version"
+
+
+class InvalidFilePath(ModelyardError):
+    code = "file.invalid_path"
+    kind = Kind.INVALID
+    title = "Not a valid path for a file of a version"
+
+
+class InvalidDigest(ModelyardError):
+    code = "blob.invalid_digest"
+    kind = Kind.INVALID
+    title = "Not a sha256 digest"
+
+
+class InvalidManifest(ModelyardError):
+    code = "version.invalid_manifest"
+    kind = Kind.INVALID
+    title = "These files cannot stand together in one version"
+
+
+# --- models -------------------------------------------------------------------------------------
+
+
+class ModelNotFound(ModelyardError):
+    code = "model.not_found"
+    kind = Kind.NOT_FOUND
+    title = "There is no such model"
+
+
+class ModelExists(ModelyardError):
+    code = "model.exists"
+    kind = Kind.CONFLICT
+    title = "A model of this name exists"
+
+
+class ModelNameRetired(ModelyardError):
+    """Renaming onto a name whose version numbers another, deleted or renamed, model handed out."""
+
+    code = "model.name_retired"
+    kind = Kind.CONFLICT
+    title = "Another model published versions under this name"
+
+
+class ModelInUse(ModelyardError):
+    code = "model.in_use"
+    kind = Kind.CONFLICT
+    title = "The model has aliases"
+
+
+# --- versions and files -------------------------------------------------------------------------
+
+
+class VersionNotFound(ModelyardError):
+    code = "version.not_found"
+    kind = Kind.NOT_FOUND
+    title = "There is no such version"
+
+
+class VersionConflict(ModelyardError):
+    """The allocated number is taken: the unique constraint caught what the counter did not."""
+
+    code = "version.conflict"
+    kind = Kind.CONFLICT
+    title = "This version number is taken"
+
+
+class VersionInUse(ModelyardError):
+    code = "version.in_use"
+    kind = Kind.CONFLICT
+    title = "An alias points at this version"
+
+
+class VersionImmutable(ModelyardError):
+    code = "version.immutable"
+    kind = Kind.INVALID
+    title = "This part of a version cannot change"
+
+
+class ParentNotFound(ModelyardError):
+    code = "version.parent_not_found"
+    kind = Kind.INVALID
+    title = "A parent of the version does not exist"
+
+
+class FileNotFound(ModelyardError):
+    code = "file.not_found"
+    kind = Kind.NOT_FOUND
+    title = "The version has no such file"
+
+
+class FileNotAModel(ModelyardError):
+    code = "file.not_a_model"
+    kind = Kind.UNSUPPORTED
+    title = "This file is not a model"
+
+
+class RangeNotSatisfiable(ModelyardError):
+    """The requested byte range lies outside the file of ``size`` bytes (RFC 9110, 14.4)."""
+
+    code = "file.range_not_satisfiable"
+    kind = Kind.INVALID
+    title = "The range lies outside the file"
+
+    def __init__(self, detail: str, *, size: int) -> None:
+        super().__init__(detail)
+        self.size = size
+
+
+# --- aliases ------------------------------------------------------------------------------------
+
+
+class AliasNotFound(ModelyardError):
+    code = "alias.not_found"
+    kind = Kind.NOT_FOUND
+    title = "There is no such alias"
+
+
+class AliasHasNoPrevious(ModelyardError):
+    code = "alias.no_previous"
+    kind = Kind.CONFLICT
+    title = "The alias has no version to go back to"
+
+
+# --- blobs and the machinery below --------------------------------------------------------------
+
+
+class BlobNotFound(ModelyardError):
+    code = "blob.not_found"
+    kind = Kind.NOT_FOUND
+    title = "There is no such blob"
+
+
+class BlobNotUploaded(ModelyardError):
+    """A publish names a digest whose bytes are not in the store."""
+
+    code = "blob.not_uploaded"
+    kind = Kind.INVALID
+    title = "A file of the version has not been uploaded"
+
+
+class DigestMismatch(ModelyardError):
+    code = "blob.digest_mismatch"
+    kind = Kind.INVALID
+    title = "The bytes do not have the promised digest"
+
+
+class BlobCorrupt(ModelyardError):
+    """The store lost or changed bytes that a version names."""
+
+    code = "blob.corrupt"
+    kind = Kind.CORRUPT
+    title = "Stored bytes are missing or damaged"
+
+
+class UploadInterrupted(ModelyardError):
+    code = "upload.interrupted"
+    kind = Kind.MALFORMED
+    title = "The upload ended before its last byte"
+
+
+class LockTimeout(ModelyardError):
+    code = "lock.timeout"
+    kind = Kind.LOCKED
+    title = "Others are working on this; try again"
+
+
+class StoreUnavailable(ModelyardError):
+    code = "store.unavailable"
+    kind = Kind.UNAVAILABLE
+    title = "The artifact store cannot take or give bytes now"
+
+
+class StoreFull(ModelyardError):
+    code = "store.full"
+    kind = Kind.UNAVAILABLE
+    title = "The artifact store is full"
+
+
+class DatabaseUnavailable(ModelyardError):
+    code = "database.unavailable"
+    kind = Kind.UNAVAILABLE
+    title = "The database cannot be reached now"
+
+
+class DatabaseBehind(ModelyardError):
+    code = "database.behind"
+    kind = Kind.UNAVAILABLE
+    title = "The database schema is not the one this release needs"
+
+
+class InvalidExport(ModelyardError):
+    code = "export.invalid"
+    kind = Kind.INVALID
+    title = "Not a folder that export wrote"
+
+
+class InvalidSettings(ModelyardError):
+    code = "settings.invalid"
+    kind = Kind.INVALID
+    title = "The settings are wrong"

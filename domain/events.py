@@ -1,0 +1,62 @@
+"""What happened, in the past tense. Told after the transaction that made it true has committed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from domain.values import AliasName, ModelName, VersionNumber
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRegistered:
+    model: ModelName
+    actor: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRenamed:
+    model: ModelName
+    previous_name: ModelName
+    actor: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDeleted:
+    model: ModelName
+    actor: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPublished:
+    model: ModelName
+    version: VersionNumber
+    actor: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class VersionDeleted:
+    model: ModelName
+    version: VersionNumber
+    actor: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AliasMoved:
+    """An alias was set, moved or (``version`` is None) deleted. The history of an alias is a list of these."""
+
+    alias: AliasName
+    version: VersionNumber | None
+    previous_version: VersionNumber | None
+    actor: str
+    at: datetime
+
+
+Event = (
+    ModelRegistered | ModelRenamed | ModelDeleted | VersionPublished | VersionDeleted | AliasMoved
+)

@@ -1,0 +1,258 @@
+"""Version: one immutable set of files under a model, and what is known about it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from domain.errors import VersionInUse
+from domain.values import (
+    AliasName,
+    Digest,
+    FilePath,
+    JsonScalar,
+    ModelName,
+    VersionNumber,
+    check_metrics,
+    check_parameters,
+    check_paths,
+    check_tags,
+    check_text,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One line of a manifest.
+
+    Attributes:
+        size: in bytes.
+        media_type: RFC 6838 type, as detected.
+        format: model format ("safetensors", "onnx" ...), None for a companion file.
+    """
+
+    path: FilePath
+    size: int
+    sha256: Digest
+    media_type: str
+    format: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The files of a version, sorted by path."""
+
+    files: tuple[FileEntry, ...]
+
+    @classmethod
+    def of(cls, files: Iterable[FileEntry]) -> Manifest:
+        """Sorts and checks.
+
+        Raises:
+            InvalidManifest: see :func:`domain.values.check_paths`.
+        """
+        entries = tuple(sorted(files, key=lambda entry: entry.path.encode()))
+        check_paths(entry.path for entry in entries)
+        return cls(entries)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(entry.size for entry in self.files)
+
+    @property
+    def digest(self) -> Digest:
+        """sha256 over the lines ``<sha256>  <path>`` in the order of the paths' UTF-8 bytes.
+
+        That is what ``sha256sum`` prints, so anybody can compute it without this service.
+        """
+        lines = "".join(f"{entry.sha256}  {entry.path}\n" for entry in self.files)
+        return Digest(hashlib.sha256(lines.encode()).hexdigest())
+
+    @property
+    def format(self) -> str | None:
+        """The model format of the largest file that has one."""
+        models = [entry for entry in self.files if entry.format is not None]
+        return max(models, key=lambda entry: entry.size).format if models else None
+
+    def find(self, path: str) -> FileEntry | None:
+        """The entry at exactly this path."""
+        return next((entry for entry in self.files if entry.path == path), None)
+
+
+class Severity(StrEnum):
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something a validator noticed about one file.
+
+    Attributes:
+        code: stable, dotted, e.g. ``file.not_a_model``.
+        message: a sentence for people.
+        path: the file it is about.
+    """
+
+    code: str
+    severity: Severity
+    message: str
+    path: FilePath
+
+
+class Verdict(StrEnum):
+    """ACCEPT: nothing critical was found. WARN: something was, and the service only warns.
+    UNCHECKED: validation was off."""
+
+    ACCEPT = "accept"
+    WARN = "warn"
+    UNCHECKED = "unchecked"
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What was decided about the files when they came in, and by which engine."""
+
+    verdict: Verdict
+    engine: str | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """A version that this one was made from."""
+
+    model: ModelName
+    version: VersionNumber
+
+
+@dataclass(slots=True)
+class Version:
+    """Files, parameters, source, parents and creator never change; the rest may.
+
+    Attributes:
+        number: unique within the model, never used twice.
+        source: free text or URI of what produced it.
+        revision: counts every change of what a reader of the version sees, aliases included.
+    """
+
+    model_id: str
+    number: VersionNumber
+    manifest: Manifest
+    creator: str
+    created_at: datetime
+    updated_at: datetime
+    validation: Validation
+    description: str = ""
+    parameters: dict[str, JsonScalar] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    source: str | None = None
+    parents: tuple[Parent, ...] = ()
+    revision: int = 1
+
+    @property
+    def etag(self) -> str:
+        """Changes whenever what a reader sees changes; never comes back."""
+        return f"{self.model_id[:12]}-{self.number}-{self.revision}"
+
+    def describe(self, description: str, at: datetime) -> None:
+        """Replaces the description.
+
+        Raises:
+            InvalidRequest: it cannot be stored.
+        """
+        self.description = check_text(description, "/description")
+        self.touch(at)
+
+    def tag(self, tags: Mapping[str, object], at: datetime) -> None:
+        """Replaces the tags.
+
+        Raises:
+            InvalidRequest: one cannot be stored.
+        """
+        self.tags = check_tags(tags)
+        self.touch(at)
+
+    def measure(self, metrics: Mapping[str, object], at: datetime) -> None:
+        """Replaces the metrics.
+
+        Raises:
+            InvalidRequest: one is not a finite number.
+        """
+        self.metrics = check_metrics(metrics)
+        self.touch(at)
+
+    def touch(self, at: datetime) -> None:
+        """Notes that something a reader sees has changed."""
+        self.updated_at = max(at, self.updated_at)
+        self.revision += 1
+
+    def check_deletable(self, aliases: Iterable[AliasName], *, force: bool) -> None:
+        """Refuses to go while an alias points here, unless forced.
+
+        Raises:
+            VersionInUse: naming the aliases.
+        """
+        names = sorted(aliases)
+        if names and not force:
+            raise VersionInUse(
+                f"Version {self.number} is what {', '.join(f'@{name}' for name in names[:5])} "
+                "points at; move or delete the alias first, or delete with force=true."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class VersionDetails:
+    """What a publisher says about a version, checked.
+
+    Raises:
+        InvalidRequest: pointing at the field that cannot be stored.
+    """
+
+    description: str = ""
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    metrics: Mapping[str, object] = field(default_factory=dict)
+    tags: Mapping[str, object] = field(default_factory=dict)
+    source: str | None = None
+    parents: tuple[Parent, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_text(self.description, "/description")
+        if self.source is not None:
+            check_text(self.source, "/source")
+        check_parameters(self.parameters)
+        check_metrics(self.metrics)
+        check_tags(self.tags)
+
+    def version(
+        self,
+        *,
+        model_id: str,
+        number: VersionNumber,
+        manifest: Manifest,
+        validation: Validation,
+        creator: str,
+        at: datetime,
+    ) -> Version:
+        """The version that these details and files make."""
+        return Version(
+            model_id=model_id,
+            number=number,
+            manifest=manifest,
+            creator=creator,
+            created_at=at,
+            updated_at=at,
+            validation=validation,
+            description=self.description,
+            parameters=check_parameters(self.parameters),
+            metrics=check_metrics(self.metrics),
+            tags=check_tags(self.tags),
+            source=self.source,
+            parents=self.parents,
+        )
