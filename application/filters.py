@@ -286,7 +286,7 @@ class _Parser:
             return Field(Scope.ALIAS, "")
         if name in self._vocabulary.attributes:
             return Field(Scope.ATTRIBUTE, name)
-        if name in Scope and Scope(name) in self._vocabulary.scopes:
+        if name in {scope.value for scope in self._vocabulary.scopes}:
             self._expect(".")
             key = self._take()
             if key.kind == "quoted":
