@@ -28,7 +28,7 @@ lint: .venv/.dev imports hosts ## Run the linters and the type checker
 	@$(BIN)/hadolint Dockerfile
 
 imports: .venv/.dev ## Check which package may import which
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 # Nobody's package registry, and no path of anybody's machine, belongs in a file.
 hosts:

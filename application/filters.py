@@ -16,6 +16,7 @@ only where the tag is there, and ``NOT tags.team = 'x'`` also where it is not.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ VERSIONS = Vocabulary(
 
 _TOKEN = re.compile(
     r"""\s*(?:
-      (?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?![\w.])
+      (?P<number>[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)(?![\w.])
     | (?P<text>'(?:[^']|'')*'|"(?:[^"]|"")*")
     | (?P<quoted>`(?:[^`]|``)+`)
     | (?P<operator><=|>=|!=|<>|=|<|>|\(|\)|,|\.)
@@ -329,8 +330,10 @@ class _Parser:
                 return _moment(text)
             return text if expected in {str, None} else None
         if token.kind == "number" and expected in {int, float, None}:
+            if re.fullmatch(r"[-+]?\d{1,18}", token.text):
+                return int(token.text)
             number = float(token.text)
-            return int(token.text) if re.fullmatch(r"[-+]?\d{1,18}", token.text) else number
+            return number if math.isfinite(number) else None
         if expected is None and token.is_word("TRUE", "FALSE"):
             return token.text.upper() == "TRUE"
         return None
