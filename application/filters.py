@@ -31,7 +31,7 @@ MAX_COMPARISONS = 50
 
 
 class Scope(StrEnum):
-    """What a field belongs to. ATTRIBUTE fields are the record's own; the others are maps by key."""
+    """What a field belongs to. ATTRIBUTE: the record's own; the others: maps."""
 
     ATTRIBUTE = "attribute"
     ALIAS = "alias"
@@ -296,7 +296,8 @@ class _Parser:
                 return Field(Scope(name), self._dotted(key.text))
             self._index -= key.kind != "end"
             raise self._wrong(f"expected a key after '{name}.'")
-        fields = [*self._vocabulary.attributes, "alias", *(f"{s}.key" for s in sorted(self._vocabulary.scopes))]
+        maps = (f"{scope}.key" for scope in sorted(self._vocabulary.scopes))
+        fields = [*self._vocabulary.attributes, "alias", *maps]
         raise InvalidFilter(
             f"{token.text[:40]!a} is not a field; there are {', '.join(fields)}",
             position=token.position,

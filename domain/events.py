@@ -48,7 +48,7 @@ class VersionDeleted:
 
 @dataclass(frozen=True, slots=True)
 class AliasMoved:
-    """An alias was set, moved or (``version`` is None) deleted. The history of an alias is a list of these."""
+    """An alias was set, moved or (``version`` is None) deleted; its history is a list of these."""
 
     alias: AliasName
     version: VersionNumber | None

@@ -269,6 +269,10 @@ def check_paths(paths: Iterable[FilePath]) -> None:
 # --- texts and maps -----------------------------------------------------------------------------
 
 
+def _wrong(pointer: str, fault: str) -> InvalidRequest:
+    return InvalidRequest(f"{pointer} is wrong: {fault}.", errors=[FieldError(pointer, fault)])
+
+
 def check_text(text: str, pointer: str, *, most: int = MAX_DESCRIPTION) -> str:
     """Returns the text if it can be stored everywhere.
 
@@ -283,7 +287,7 @@ def check_text(text: str, pointer: str, *, most: int = MAX_DESCRIPTION) -> str:
     elif not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
         fault = "it has half of a surrogate pair"
     if fault is not None:
-        raise InvalidRequest(f"{pointer} cannot be stored: {fault}.", errors=[FieldError(pointer, fault)])
+        raise _wrong(pointer, fault)
     return text
 
 
@@ -304,19 +308,15 @@ def check_actor(text: str) -> str:
 def _check_map(raw: Mapping[str, object], pointer: str) -> list[tuple[str, object, str]]:
     if len(raw) > MAX_ENTRIES:
         fault = f"it has {len(raw)} entries; at most {MAX_ENTRIES} are allowed"
-        raise InvalidRequest(f"{pointer} is too large: {fault}.", errors=[FieldError(pointer, fault)])
+        raise _wrong(pointer, fault)
     entries = []
     for key, value in raw.items():
         escaped = key[:MAX_NAME].replace("~", "~0").replace("/", "~1")
         here = f"{pointer}/{escaped}"
         if not key:
-            raise InvalidRequest(f"{pointer} has an empty key.", errors=[FieldError(here, "a key is expected")])
+            raise _wrong(here, "a key that is not empty is expected")
         entries.append((check_text(key, here, most=MAX_NAME), value, here))
     return entries
-
-
-def _wrong(pointer: str, expected: str) -> InvalidRequest:
-    return InvalidRequest(f"{pointer} is wrong: {expected}.", errors=[FieldError(pointer, expected)])
 
 
 def check_tags(raw: Mapping[str, object]) -> dict[str, str]:

@@ -114,6 +114,14 @@ class Verdict(StrEnum):
     UNCHECKED = "unchecked"
 
 
+class ValidationMode(StrEnum):
+    """ENFORCE refuses files with a critical finding, WARN keeps the finding, OFF does not look."""
+
+    ENFORCE = "enforce"
+    WARN = "warn"
+    OFF = "off"
+
+
 @dataclass(frozen=True, slots=True)
 class Validation:
     """What was decided about the files when they came in, and by which engine."""
@@ -121,6 +129,15 @@ class Validation:
     verdict: Verdict
     engine: str | None = None
     findings: tuple[Finding, ...] = ()
+
+    @classmethod
+    def of(cls, mode: ValidationMode, engine: str, findings: Iterable[Finding]) -> Validation:
+        """The policy: what a set of findings on files that were let in amounts to."""
+        if mode is ValidationMode.OFF:
+            return cls(Verdict.UNCHECKED)
+        kept = tuple(findings)
+        critical = any(finding.severity is Severity.CRITICAL for finding in kept)
+        return cls(Verdict.WARN if critical else Verdict.ACCEPT, engine, kept)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ class BlobInfo:
 
 
 class StagedBlob(Protocol):
-    """Bytes on their way in: readable by nobody until committed, gone when the block ends without."""
+    """Bytes on their way in: unseen until committed, gone when the block ends."""
 
     async def write(self, chunk: bytes) -> None:
         """Takes the next bytes; may return before they are on disk, with bounded memory.

@@ -77,7 +77,7 @@ class VersionRepository(Protocol):
         ...
 
     async def bump(self, model: Model, numbers: Collection[VersionNumber]) -> None:
-        """Counts up the revision of these versions: an alias came or went. Absent ones are passed over."""
+        """Counts up the revision of these versions, as an alias came or went; absent ones too."""
         ...
 
     async def remove(self, version: Version) -> None:

@@ -1,0 +1,172 @@
+"""Assigning, moving, rolling back and deleting aliases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from application.ports import Clock, Found, RegistryReader, UnitOfWork
+from application.preconditions import IfMatch, check_match
+from application.records import AliasRecord
+from domain.alias import Alias
+from domain.errors import AliasNotFound, PreconditionFailed
+from domain.events import AliasMoved
+from domain.model import Model
+from domain.values import AliasName, ModelName, VersionNumber, check_actor
+
+
+@dataclass(frozen=True, slots=True)
+class SetAlias:
+    """Creates or moves. ``must_be_new`` is If-None-Match: * (RFC 9110, 13.1.2)."""
+
+    model: ModelName
+    alias: AliasName
+    version: VersionNumber
+    actor: str
+    if_match: IfMatch = None
+    must_be_new: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteAlias:
+    model: ModelName
+    alias: AliasName
+    actor: str
+    if_match: IfMatch = None
+
+
+@dataclass(frozen=True, slots=True)
+class RollBackAlias:
+    model: ModelName
+    alias: AliasName
+    actor: str
+    if_match: IfMatch = None
+
+
+async def _store(uow: UnitOfWork, model: Model, alias: Alias, move: AliasMoved) -> None:
+    await uow.aliases.put(alias, move)
+    await _tell_versions(uow, model, move)
+
+
+async def _tell_versions(uow: UnitOfWork, model: Model, move: AliasMoved) -> None:
+    shown_at = {number for number in (move.version, move.previous_version) if number is not None}
+    await uow.versions.bump(model, shown_at)
+    model.touch(move.at)
+    await uow.models.save(model)
+    uow.record(move)
+
+
+async def point(
+    uow: UnitOfWork,
+    model: Model,
+    name: AliasName,
+    version: VersionNumber,
+    *,
+    actor: str,
+    at: datetime,
+) -> bool:
+    """Points an alias at a version that exists, within the caller's transaction; True when new."""
+    try:
+        alias = await uow.aliases.get(model, name)
+    except AliasNotFound:
+        moves = await uow.aliases.moves(model, name)
+        alias, move = Alias.assign(
+            model_id=model.id, name=name, version=version, actor=actor, at=at, moves=moves
+        )
+        await _store(uow, model, alias, move)
+        return True
+    if moved := alias.move(version, actor=actor, at=at):
+        await _store(uow, model, alias, moved)
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class SetAliasHandler:
+    uow: Callable[[], UnitOfWork]
+    reader: RegistryReader
+    clock: Clock
+
+    async def __call__(self, command: SetAlias) -> tuple[Found[AliasRecord], bool]:
+        """The alias as it is now, and whether it is new.
+
+        Raises:
+            ModelNotFound, VersionNotFound
+            PreconditionFailed: it has moved since, or exists though it should be new.
+        """
+        actor = check_actor(command.actor)
+        async with self.uow() as uow:
+            model = await uow.models.get(command.model)
+            await self._check(uow, model, command)
+            await uow.versions.get(model, command.version)
+            created = await point(
+                uow, model, command.alias, command.version, actor=actor, at=self.clock.now()
+            )
+            await uow.commit()
+        return await self.reader.alias(command.model, command.alias), created
+
+    async def _check(self, uow: UnitOfWork, model: Model, command: SetAlias) -> None:
+        if command.if_match is None and not command.must_be_new:
+            return
+        try:
+            alias = await uow.aliases.get(model, command.alias)
+        except AliasNotFound:
+            if command.if_match is not None:
+                raise PreconditionFailed(f"The alias {command.alias!a} does not exist.") from None
+            return
+        if command.must_be_new:
+            raise PreconditionFailed(
+                f"The alias {command.alias!a} exists and points at version {alias.version}."
+            )
+        check_match(command.if_match, alias.etag)
+
+
+@dataclass(frozen=True, slots=True)
+class RollBackAliasHandler:
+    uow: Callable[[], UnitOfWork]
+    reader: RegistryReader
+    clock: Clock
+
+    async def __call__(self, command: RollBackAlias) -> Found[AliasRecord]:
+        """Back to the version before the last move.
+
+        Raises:
+            ModelNotFound, AliasNotFound, PreconditionFailed
+            AliasHasNoPrevious: it was never moved.
+            VersionNotFound: the version before has been deleted since.
+        """
+        async with self.uow() as uow:
+            model = await uow.models.get(command.model)
+            alias = await uow.aliases.get(model, command.alias)
+            check_match(command.if_match, alias.etag)
+            move = alias.roll_back(actor=check_actor(command.actor), at=self.clock.now())
+            await uow.versions.get(model, alias.version)
+            await _store(uow, model, alias, move)
+            await uow.commit()
+        return await self.reader.alias(command.model, command.alias)
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteAliasHandler:
+    uow: Callable[[], UnitOfWork]
+    clock: Clock
+
+    async def __call__(self, command: DeleteAlias) -> None:
+        """Deletes the alias; its history stays.
+
+        Raises:
+            ModelNotFound, AliasNotFound, PreconditionFailed
+        """
+        async with self.uow() as uow:
+            model = await uow.models.get(command.model)
+            alias = await uow.aliases.get(model, command.alias)
+            check_match(command.if_match, alias.etag)
+            await drop(uow, model, alias, actor=check_actor(command.actor), at=self.clock.now())
+            await uow.commit()
+
+
+async def drop(uow: UnitOfWork, model: Model, alias: Alias, *, actor: str, at: datetime) -> None:
+    """Deletes an alias within the caller's transaction and closes its history."""
+    move = alias.remove(actor=actor, at=at)
+    await uow.aliases.remove(alias, move)
+    await _tell_versions(uow, model, move)

@@ -1,0 +1,129 @@
+"""Bytes in and out: uploading a blob ahead of a publish, and reading the files of a version."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from application.ports import ArtifactStore, BlobInfo, RegistryReader
+from application.records import FileRecord, VersionRecord
+from domain.errors import BlobCorrupt, BlobNotFound, DigestMismatch, FileNotFound, RequestTooLarge
+from domain.values import Digest, ModelName, Reference
+
+
+@dataclass(frozen=True, slots=True)
+class UploadBlob:
+    digest: Digest
+    chunks: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class UploadBlobHandler:
+    store: ArtifactStore
+    max_size: int
+
+    async def __call__(self, command: UploadBlob) -> tuple[BlobInfo, bool]:
+        """The stored blob, and whether it is new. One that is there already is not read again.
+
+        Raises:
+            DigestMismatch: the bytes have another digest; nothing was kept.
+            RequestTooLarge: more than ``max_size`` bytes.
+            StoreFull, StoreUnavailable: try again later.
+        """
+        if present := await self.store.renew(command.digest):
+            return present, False
+        async with self.store.stage() as blob:
+            size = 0
+            async for chunk in command.chunks:
+                size += len(chunk)
+                if size > self.max_size:
+                    raise RequestTooLarge(f"A blob has at most {self.max_size} bytes.")
+                await blob.write(chunk)
+            digest, _ = await blob.finish()
+            if digest != command.digest:
+                raise DigestMismatch(
+                    f"The {size} bytes that arrived have the sha256 {digest}, not {command.digest}; "
+                    "nothing was stored."
+                )
+            return await blob.commit(), True
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    model: ModelName
+    reference: Reference
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedFile:
+    """A file of a version, found but not yet read."""
+
+    version: VersionRecord
+    file: FileRecord
+    store: ArtifactStore
+
+    async def read(self, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes from ``start`` to ``stop`` (exclusive); close it when done early.
+
+        Raises:
+            BlobCorrupt: here already, before the first byte, when the store lost the blob.
+            StoreUnavailable
+        """
+        return await open_blob(self.store, Digest(self.file.sha256), start, stop)
+
+
+async def open_blob(
+    store: ArtifactStore, digest: Digest, start: int = 0, stop: int | None = None
+) -> AsyncIterator[bytes]:
+    """Starts reading a blob that a version names.
+
+    Raises:
+        BlobCorrupt: it is not in the store.
+        StoreUnavailable
+    """
+    chunks = store.read(digest, start=start, stop=stop)
+    try:
+        first = await anext(chunks, b"")
+    except BlobNotFound:
+        raise BlobCorrupt(
+            f"The blob {digest} that a version names is missing from the store; "
+            "run 'modelyard-server verify'."
+        ) from None
+    return _resumed(first, chunks)
+
+
+async def _resumed(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async with aclosing(rest):  # type: ignore[type-var]
+        if first:
+            yield first
+        async for chunk in rest:
+            yield chunk
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFileHandler:
+    reader: RegistryReader
+    store: ArtifactStore
+
+    async def __call__(self, command: OpenFile) -> OpenedFile:
+        """Finds a file of a version.
+
+        Raises:
+            ModelNotFound, VersionNotFound, AliasNotFound
+            FileNotFound: the version has no file at this path.
+        """
+        version = (await self.reader.version(command.model, command.reference)).record
+        for file in version.files:
+            if file.path == command.path:
+                return OpenedFile(version, file, self.store)
+        raise FileNotFound(
+            f"Version {version.version} of {version.model!a} has no file "
+            f"{command.path[:200]!a}; it has {_some([file.path for file in version.files])}."
+        )
+
+
+def _some(paths: list[str]) -> str:
+    shown = ", ".join(repr(path) for path in paths[:5])
+    return shown if len(paths) <= 5 else f"{shown} and {len(paths) - 5} more"

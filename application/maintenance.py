@@ -1,0 +1,180 @@
+"""Keeping the store and the rows in step: garbage collection and verification."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from application.ports import (
+    ArtifactStore,
+    BlobInfo,
+    BlobReferences,
+    Clock,
+    LockManager,
+    UnitOfWork,
+)
+from domain.errors import BlobNotFound
+from domain.values import Digest
+
+_BATCH = 500
+RECEIPTS_KEPT = timedelta(days=7)
+"""How long an Idempotency-Key is remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectGarbage:
+    """Sweeps blobs no version names and leftovers of broken uploads, unless younger than ``grace``."""
+
+    grace: timedelta
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What was (or, in a dry run, would be) removed; sizes in bytes. ``kept`` blobs are referenced
+    or young."""
+
+    blobs: int
+    size: int
+    kept: int
+    staged: int
+    staged_size: int
+    receipts: int
+
+
+@dataclass(frozen=True, slots=True)
+class CollectGarbageHandler:
+    uow: Callable[[], UnitOfWork]
+    store: ArtifactStore
+    references: BlobReferences
+    locks: LockManager
+    clock: Clock
+    lock_timeout: float
+
+    async def __call__(self, command: CollectGarbage) -> Collected:
+        """Mark and sweep; of several replicas one does it.
+
+        A blob that a publish is about to reference was renewed before its rows are written, and
+        the store deletes only what has not been renewed, so it cannot be swept from under it as
+        long as ``grace`` is longer than a publish takes from renewing to committing.
+
+        Raises:
+            LockTimeout: another collection is running.
+            StoreUnavailable, DatabaseUnavailable: nothing that is referenced was removed.
+        """
+        async with self.locks.hold("gc", timeout=self.lock_timeout):
+            cutoff = self.clock.now() - command.grace
+            blobs = size = kept = 0
+            async for batch in _batches(self.store.list()):
+                old = [blob for blob in batch if blob.renewed_at < cutoff]
+                named = (
+                    await self.references.referenced([blob.digest for blob in old])
+                    if old
+                    else set()
+                )
+                kept += len(batch) - len(old)
+                for blob in old:
+                    if blob.digest in named or not (
+                        command.dry_run
+                        or await self.store.discard(blob.digest, unless_renewed_since=cutoff)
+                    ):
+                        kept += 1
+                    else:
+                        blobs, size = blobs + 1, size + blob.size
+            staged, staged_size = await self.store.sweep_staging(
+                older_than=cutoff, dry_run=command.dry_run
+            )
+            receipts = 0 if command.dry_run else await self._forget_receipts()
+        return Collected(blobs, size, kept, staged, staged_size, receipts)
+
+    async def _forget_receipts(self) -> int:
+        async with self.uow() as uow:
+            count = await uow.receipts.forget(older_than=self.clock.now() - RECEIPTS_KEPT)
+            await uow.commit()
+        return count
+
+
+async def _batches(blobs: AsyncIterator[BlobInfo]) -> AsyncIterator[list[BlobInfo]]:
+    batch: list[BlobInfo] = []
+    async for blob in blobs:
+        batch.append(blob)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """So much of it is done; ``total`` is 0 while unknown. In bytes."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """``missing``: named by a version and absent. ``corrupt``: present with other bytes.
+    ``unreferenced``: sound, and named by no version. ``size``: bytes that were hashed."""
+
+    blobs: int
+    size: int
+    missing: tuple[Digest, ...]
+    corrupt: tuple[Digest, ...]
+    unreferenced: int
+
+    @property
+    def clean(self) -> bool:
+        """Whether every version has its bytes, unchanged, and no stored byte is damaged."""
+        return not self.missing and not self.corrupt
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyHandler:
+    store: ArtifactStore
+    references: BlobReferences
+
+    async def __call__(self, tell: Callable[[Progress], None] = lambda _: None) -> Verified:
+        """Reads and re-hashes every stored blob, and looks for those that versions name.
+
+        Raises:
+            StoreUnavailable, DatabaseUnavailable: it could not be finished.
+        """
+        total = 0
+        async for blob in self.store.list():
+            total += blob.size
+        blobs = size = unreferenced = 0
+        corrupt: list[Digest] = []
+        async for batch in _batches(self.store.list()):
+            named = await self.references.referenced([blob.digest for blob in batch])
+            unreferenced += len(batch) - len(named)
+            for blob in batch:
+                sound = await self._sound(blob.digest)
+                if sound is False:
+                    corrupt.append(blob.digest)
+                blobs, size = blobs + (sound is not None), size + blob.size
+                tell(Progress(size, max(total, size)))
+        return Verified(blobs, size, await self._missing(), tuple(corrupt), unreferenced)
+
+    async def _sound(self, digest: Digest) -> bool | None:
+        hasher = hashlib.sha256()
+        try:
+            async for chunk in self.store.read(digest):
+                hasher.update(chunk)
+        except BlobNotFound:
+            return None
+        return hasher.hexdigest() == digest
+
+    async def _missing(self) -> tuple[Digest, ...]:
+        missing: list[Digest] = []
+        after: Digest | None = None
+        while page := await self.references.page(after, _BATCH):
+            for digest, size in page:
+                info = await self.store.stat(digest)
+                if info is None or info.size != size:
+                    missing.append(digest)
+            after = page[-1][0]
+        return tuple(missing)

@@ -1,0 +1,150 @@
+"""Registering, changing and deleting models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from application.ports import Clock, Found, IdGenerator, RegistryReader, UnitOfWork
+from application.preconditions import (
+    IfMatch,
+    check_match,
+    check_members,
+    merged,
+    text_or_empty,
+)
+from application.records import ModelRecord
+from domain.errors import FieldError, InvalidRequest
+from domain.events import ModelDeleted, ModelRegistered, ModelRenamed
+from domain.model import Model
+from domain.values import ModelName, check_actor
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterModel:
+    name: ModelName
+    actor: str
+    description: str = ""
+    tags: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateModel:
+    """``patch`` is a JSON merge patch of name, description and tags."""
+
+    name: ModelName
+    actor: str
+    patch: Mapping[str, object]
+    if_match: IfMatch = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteModel:
+    name: ModelName
+    actor: str
+    force: bool = False
+    if_match: IfMatch = None
+
+
+async def register(
+    uow: UnitOfWork, command: RegisterModel, *, clock: Clock, ids: IdGenerator
+) -> Model:
+    """Adds a model within the caller's transaction; numbering goes on where a namesake stopped.
+
+    Raises:
+        ModelExists: the name is taken.
+        InvalidRequest: the description, a tag or the actor cannot be stored.
+    """
+    retired = await uow.models.retired(command.name)
+    model = Model.register(
+        id=ids.new(),
+        name=command.name,
+        creator=check_actor(command.actor),
+        at=clock.now(),
+        description=command.description,
+        tags=command.tags,
+        last_version=retired.last_version if retired else 0,
+    )
+    await uow.models.add(model)
+    uow.record(ModelRegistered(model.name, model.creator, model.created_at))
+    return model
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterModelHandler:
+    uow: Callable[[], UnitOfWork]
+    reader: RegistryReader
+    clock: Clock
+    ids: IdGenerator
+
+    async def __call__(self, command: RegisterModel) -> Found[ModelRecord]:
+        """Raises: ModelExists, InvalidRequest."""
+        async with self.uow() as uow:
+            model = await register(uow, command, clock=self.clock, ids=self.ids)
+            await uow.commit()
+        return await self.reader.model(model.name)
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateModelHandler:
+    uow: Callable[[], UnitOfWork]
+    reader: RegistryReader
+    clock: Clock
+
+    async def __call__(self, command: UpdateModel) -> Found[ModelRecord]:
+        """Changes what the patch names.
+
+        Raises:
+            ModelNotFound, PreconditionFailed, InvalidRequest
+            ModelExists, ModelNameRetired: the new name cannot be taken.
+        """
+        patch = command.patch
+        check_members(patch, frozenset({"name", "description", "tags"}))
+        at = self.clock.now()
+        async with self.uow() as uow:
+            model = await uow.models.get(command.name)
+            check_match(command.if_match, model.etag)
+            if "description" in patch:
+                model.describe(text_or_empty(patch["description"], "/description"), at)
+            if "tags" in patch:
+                model.tag(merged(model.tags, patch["tags"], "/tags"), at)
+            if "name" in patch:
+                await self._rename(uow, model, patch["name"], command.actor)
+            await uow.models.save(model)
+            await uow.commit()
+        return await self.reader.model(model.name)
+
+    async def _rename(self, uow: UnitOfWork, model: Model, name: object, actor: str) -> None:
+        if not isinstance(name, str):
+            raise InvalidRequest(
+                "/name is wrong: a string is expected.",
+                errors=[FieldError("/name", "a string is expected")],
+            )
+        new_name = ModelName(name)
+        if new_name == model.name:
+            return
+        previous, at = model.name, self.clock.now()
+        model.rename(new_name, at, retired=await uow.models.retired(new_name))
+        uow.record(ModelRenamed(new_name, previous, check_actor(actor), at))
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteModelHandler:
+    uow: Callable[[], UnitOfWork]
+    clock: Clock
+
+    async def __call__(self, command: DeleteModel) -> None:
+        """Deletes the model with its versions and aliases; blobs go with a later collection.
+
+        Raises:
+            ModelNotFound, PreconditionFailed
+            ModelInUse: it has aliases, and the command does not force.
+        """
+        async with self.uow() as uow:
+            model = await uow.models.get(command.name)
+            check_match(command.if_match, model.etag)
+            aliases = await uow.aliases.pointing_at(model)
+            model.check_deletable(len(aliases), force=command.force)
+            await uow.models.remove(model)
+            uow.record(ModelDeleted(model.name, check_actor(command.actor), self.clock.now()))
+            await uow.commit()

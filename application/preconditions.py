@@ -1,0 +1,67 @@
+"""Conditions a client puts on a change, and merge patches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from domain.errors import FieldError, InvalidRequest, PreconditionFailed
+
+IfMatch = frozenset[str] | None
+"""Entity tags without quotes, one of which must be the present one; ``*`` takes any; None asks nothing."""
+
+
+def check_match(if_match: IfMatch, etag: str) -> None:
+    """Lets a change through only if it was meant for the present state (RFC 9110, 13.1.1).
+
+    Raises:
+        PreconditionFailed: the state is another one.
+    """
+    if if_match is not None and "*" not in if_match and etag not in if_match:
+        raise PreconditionFailed(
+            f'The resource has changed: its ETag is now "{etag}". Read it again and retry.'
+        )
+
+
+def merged(present: Mapping[str, object], patch: object, pointer: str) -> dict[str, object]:
+    """A map after a JSON merge patch (RFC 7396): null removes a key, null for the map empties it.
+
+    Raises:
+        InvalidRequest: the patch is not an object.
+    """
+    if patch is None:
+        return {}
+    if not isinstance(patch, Mapping):
+        raise InvalidRequest(
+            f"{pointer} is wrong: an object is expected.",
+            errors=[FieldError(pointer, "an object is expected")],
+        )
+    both = {**present, **patch}
+    return {key: value for key, value in both.items() if value is not None}
+
+
+def text_or_empty(value: object, pointer: str) -> str:
+    """The text of a patch; null, which removes it, is the empty text.
+
+    Raises:
+        InvalidRequest: it is neither.
+    """
+    if value is not None and not isinstance(value, str):
+        raise InvalidRequest(
+            f"{pointer} is wrong: a string is expected.",
+            errors=[FieldError(pointer, "a string is expected")],
+        )
+    return value or ""
+
+
+def check_members(patch: Mapping[str, object], allowed: frozenset[str]) -> None:
+    """Refuses members that a patch cannot have.
+
+    Raises:
+        InvalidRequest: naming them and the allowed ones.
+    """
+    if strange := sorted(patch.keys() - allowed):
+        message = f"unknown; there are {', '.join(sorted(allowed))}"
+        raise InvalidRequest(
+            f"The patch has unknown members: {', '.join(repr(key[:80]) for key in strange[:5])}.",
+            errors=[FieldError(f"/{key[:80]}", message) for key in strange[:5]],
+        )

@@ -1,0 +1,356 @@
+"""Publishing a version: stage, hash, validate, commit the blobs, then insert the rows.
+
+Nothing is visible and no number is taken before the last byte is durable. Whatever goes wrong on
+the way leaves at most staged bytes or blobs that no version names, which ``gc`` reclaims.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+
+from application.aliases import point
+from application.models import RegisterModel, register
+from application.ports import (
+    ArtifactStore,
+    Clock,
+    FileSource,
+    FileValidator,
+    FileVerdict,
+    Found,
+    IdGenerator,
+    LockManager,
+    Receipt,
+    RegistryReader,
+    StagedBlob,
+    UnitOfWork,
+)
+from application.records import VersionRecord
+from domain.errors import (
+    BlobNotUploaded,
+    FieldError,
+    FileNotAModel,
+    IdempotencyConflict,
+    InvalidManifest,
+    InvalidRequest,
+    ModelNotFound,
+    ParentNotFound,
+    RequestTooLarge,
+)
+from domain.events import VersionPublished
+from domain.model import Model
+from domain.values import (
+    MAX_ALIASES_PER_PUBLISH,
+    MAX_FILES,
+    AliasName,
+    Digest,
+    FilePath,
+    ModelName,
+    VersionNumber,
+    check_actor,
+    unique,
+)
+from domain.version import (
+    FileEntry,
+    Finding,
+    Manifest,
+    Severity,
+    Validation,
+    ValidationMode,
+    VersionDetails,
+)
+
+SNIFFED = 64 * 1024
+"""Bytes of a file's head that a validator sees while the rest is arriving."""
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingFile:
+    """A file whose bytes come with the request."""
+
+    path: FilePath
+    chunks: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedFile:
+    """A file whose bytes were uploaded as a blob earlier."""
+
+    path: FilePath
+    sha256: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class PublishDetails:
+    """What is said about the version, and what to do along with publishing it."""
+
+    version: VersionDetails = field(default_factory=VersionDetails)
+    aliases: tuple[AliasName, ...] = ()
+    create_model: bool = False
+
+    def __post_init__(self) -> None:
+        unique(self.aliases, "/aliases")
+        if len(self.aliases) > MAX_ALIASES_PER_PUBLISH:
+            fault = f"at most {MAX_ALIASES_PER_PUBLISH} are allowed"
+            raise InvalidRequest(
+                f"/aliases has too many entries: {fault}.", errors=[FieldError("/aliases", fault)]
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class PublishVersion:
+    """``parts`` arrive in any order; details at most once."""
+
+    model: ModelName
+    actor: str
+    parts: AsyncIterator[IncomingFile | UploadedFile | PublishDetails]
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """``replayed``: the same request had been carried out before; this is what came of it."""
+
+    version: Found[VersionRecord]
+    replayed: bool
+
+
+@dataclass(slots=True)
+class _Arrival:
+    """What has come in so far."""
+
+    staged: list[StagedBlob] = field(default_factory=list)
+    entries: list[FileEntry] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    details: PublishDetails | None = None
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PublishVersionHandler:
+    uow: Callable[[], UnitOfWork]
+    reader: RegistryReader
+    store: ArtifactStore
+    locks: LockManager
+    validator: FileValidator
+    clock: Clock
+    ids: IdGenerator
+    mode: ValidationMode
+    max_size: int
+    lock_timeout: float
+
+    async def __call__(self, command: PublishVersion) -> Published:
+        """Publishes the next version of a model.
+
+        Raises:
+            ModelNotFound: and the details do not ask to create it.
+            FileNotAModel: a file is something else; saying what.
+            InvalidManifest, InvalidFilePath, InvalidRequest, ParentNotFound, BlobNotUploaded
+            IdempotencyConflict: the key was used for another request.
+            RequestTooLarge: more than ``max_size`` bytes of files.
+            StoreFull, StoreUnavailable, DatabaseUnavailable, LockTimeout: try again later.
+        """
+        check_actor(command.actor)
+        async with AsyncExitStack() as stack:
+            arrival = await self._receive(command, stack)
+            manifest = Manifest.of(arrival.entries)
+            details = arrival.details or PublishDetails()
+            fingerprint = _fingerprint(command.model, manifest, details)
+            if replay := await self._replay(command, fingerprint):
+                return replay
+            await self._check_model(command.model, details)
+            for blob in arrival.staged:
+                await blob.commit()
+            validation = self._validation(arrival.findings)
+            try:
+                number = await self._insert(command, manifest, details, validation, fingerprint)
+            except IdempotencyConflict:
+                if replay := await self._replay(command, fingerprint):
+                    return replay
+                raise
+        return Published(await self.reader.version(command.model, number), replayed=False)
+
+    # --- the bytes ------------------------------------------------------------------------------
+
+    async def _receive(self, command: PublishVersion, stack: AsyncExitStack) -> _Arrival:
+        arrival = _Arrival()
+        paths: set[str] = set()
+        async for part in command.parts:
+            if isinstance(part, PublishDetails):
+                if arrival.details is not None:
+                    raise InvalidRequest("The metadata of the version came twice.")
+                arrival.details = part
+                await self._check_model(command.model, part)
+                continue
+            if part.path.folded in paths or len(paths) == MAX_FILES:
+                twice = part.path.folded in paths
+                raise InvalidManifest(
+                    f"{part.path[:100]!a} came twice (upper and lower case count as one)."
+                    if twice
+                    else f"A version has at most {MAX_FILES} files."
+                )
+            paths.add(part.path.folded)
+            if isinstance(part, IncomingFile):
+                await self._stage(part, arrival, stack)
+            else:
+                await self._reuse(part, arrival)
+        return arrival
+
+    async def _stage(self, part: IncomingFile, arrival: _Arrival, stack: AsyncExitStack) -> None:
+        blob = await stack.enter_async_context(self.store.stage())
+        head: bytes | None = b""
+        async for chunk in part.chunks:
+            arrival.size += len(chunk)
+            if arrival.size > self.max_size:
+                raise RequestTooLarge(f"A version has at most {self.max_size} bytes of files.")
+            await blob.write(chunk)
+            if head is not None:
+                head += chunk[:SNIFFED]
+                if len(head) >= SNIFFED:
+                    await self._sniff(head[:SNIFFED], part.path)
+                    head = None
+        digest, size = await blob.finish()
+        verdict = await self._validate(blob.source, part.path)
+        arrival.staged.append(blob)
+        arrival.findings.extend(verdict.findings)
+        arrival.entries.append(
+            FileEntry(part.path, size, digest, verdict.media_type, verdict.format)
+        )
+
+    async def _reuse(self, part: UploadedFile, arrival: _Arrival) -> None:
+        info = await self.store.renew(part.sha256)
+        if info is None:
+            raise BlobNotUploaded(
+                f"The blob {part.sha256} of the file {part.path[:100]!a} is not in the store; "
+                f"PUT it to /api/v1/blobs/{part.sha256} first."
+            )
+        arrival.size += info.size
+        if arrival.size > self.max_size:
+            raise RequestTooLarge(f"A version has at most {self.max_size} bytes of files.")
+        verdict = await self._validate(self.store.source(info.digest, info.size), part.path)
+        arrival.findings.extend(verdict.findings)
+        arrival.entries.append(
+            FileEntry(part.path, info.size, info.digest, verdict.media_type, verdict.format)
+        )
+
+    # --- what they are --------------------------------------------------------------------------
+
+    async def _sniff(self, head: bytes, path: FilePath) -> None:
+        if self.mode is ValidationMode.ENFORCE:
+            _refuse(await self.validator.sniff(head, path))
+
+    async def _validate(self, source: FileSource, path: FilePath) -> FileVerdict:
+        if self.mode is ValidationMode.OFF:
+            return FileVerdict("application/octet-stream", None)
+        verdict = await self.validator.validate(source, path)
+        if self.mode is ValidationMode.ENFORCE:
+            _refuse(verdict)
+        return verdict
+
+    def _validation(self, findings: list[Finding]) -> Validation:
+        return Validation.of(self.mode, self.validator.engine, findings)
+
+    # --- the rows -------------------------------------------------------------------------------
+
+    async def _check_model(self, name: ModelName, details: PublishDetails) -> None:
+        if not details.create_model:
+            await self.reader.model(name)
+
+    async def _replay(self, command: PublishVersion, fingerprint: str) -> Published | None:
+        if command.idempotency_key is None:
+            return None
+        async with self.uow() as uow:
+            receipt = await uow.receipts.get(command.actor, command.idempotency_key)
+        if receipt is None:
+            return None
+        if receipt.fingerprint != fingerprint:
+            raise IdempotencyConflict(
+                "This Idempotency-Key was used for another request; use a new key for a new one."
+            )
+        return Published(await self.reader.version(command.model, receipt.version), replayed=True)
+
+    async def _insert(
+        self,
+        command: PublishVersion,
+        manifest: Manifest,
+        details: PublishDetails,
+        validation: Validation,
+        fingerprint: str,
+    ) -> VersionNumber:
+        async with (
+            self.locks.hold(f"publish:{command.model}", timeout=self.lock_timeout),
+            self.uow() as uow,
+        ):
+            at = self.clock.now()
+            model = await self._model(uow, command, details)
+            await _check_parents(uow, details.version)
+            number = await uow.models.allocate(model, at)
+            await uow.versions.add(
+                details.version.version(
+                    model_id=model.id,
+                    number=number,
+                    manifest=manifest,
+                    validation=validation,
+                    creator=command.actor,
+                    at=at,
+                )
+            )
+            for alias in details.aliases:
+                await point(uow, model, alias, number, actor=command.actor, at=at)
+            await self._keep_receipt(uow, command, fingerprint, model.id, number, at)
+            uow.record(VersionPublished(model.name, number, command.actor, at))
+            await uow.commit()
+        return number
+
+    async def _model(
+        self, uow: UnitOfWork, command: PublishVersion, details: PublishDetails
+    ) -> Model:
+        try:
+            return await uow.models.get(command.model)
+        except ModelNotFound:
+            if not details.create_model:
+                raise
+        new = RegisterModel(command.model, command.actor)
+        return await register(uow, new, clock=self.clock, ids=self.ids)
+
+    async def _keep_receipt(
+        self,
+        uow: UnitOfWork,
+        command: PublishVersion,
+        fingerprint: str,
+        model_id: str,
+        number: VersionNumber,
+        at: datetime,
+    ) -> None:
+        if command.idempotency_key is not None:
+            key = command.idempotency_key
+            await uow.receipts.add(Receipt(command.actor, key, fingerprint, model_id, number, at))
+
+
+def _refuse(verdict: FileVerdict) -> None:
+    critical = [finding for finding in verdict.findings if finding.severity is Severity.CRITICAL]
+    if critical:
+        raise FileNotAModel(
+            " ".join(finding.message for finding in critical),
+            errors=[FieldError(f"/files/{f.path}", f.message) for f in critical],
+        )
+
+
+async def _check_parents(uow: UnitOfWork, details: VersionDetails) -> None:
+    for index, parent in enumerate(details.parents):
+        if not await uow.versions.exists(parent.model, parent.version):
+            raise ParentNotFound(
+                f"The parent {parent.model!a} version {parent.version} does not exist.",
+                errors=[FieldError(f"/parents/{index}", "no such version")],
+            )
+
+
+def _fingerprint(model: ModelName, manifest: Manifest, details: PublishDetails) -> str:
+    """One digest for the whole of a request, whatever order its parts and keys came in."""
+    whole = [model, manifest.digest, asdict(details)]
+    canonical = json.dumps(whole, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
