@@ -1,0 +1,1 @@
+"""Where the outside comes in: settings, the composition root, HTTP and the command line."""

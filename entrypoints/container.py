@@ -1,0 +1,111 @@
+"""The composition root: the only module that names concrete adapters."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from dependency_injector import containers, providers
+
+from adapters.file_lock import FileLockManager
+from adapters.libmagic import LibmagicValidator
+from adapters.local_disk import LocalDiskArtifactStore
+from adapters.no_lock import NoLockManager
+from adapters.sql.blob_references import SqlBlobReferences
+from adapters.sql.database import SqliteDatabase
+from adapters.sql.reader import SqlRegistryReader
+from adapters.sql.unit_of_work import SqlUnitOfWork
+from adapters.system import RandomIds, SystemClock
+from application.aliases import DeleteAliasHandler, RollBackAliasHandler, SetAliasHandler
+from application.blobs import OpenFileHandler, UploadBlobHandler
+from application.maintenance import CollectGarbageHandler, VerifyHandler
+from application.models import DeleteModelHandler, RegisterModelHandler, UpdateModelHandler
+from application.publishing import PublishVersionHandler
+from application.versions import DeleteVersionHandler, UpdateVersionHandler
+from domain.events import Event
+from entrypoints.settings import Settings
+
+_audit = logging.getLogger("modelyard.audit")
+
+
+def _tell(events: Sequence[Event]) -> None:
+    """One line of JSON a change, once it is committed: the audit trail."""
+    for event in events:
+        _audit.info("%s %s", type(event).__name__, json.dumps(asdict(event), default=str))
+
+
+class Container(containers.DeclarativeContainer):
+    """One per process; ``settings`` must be overridden before anything is asked of it."""
+
+    settings: providers.Dependency[Settings] = providers.Dependency(instance_of=Settings)
+
+    # --- what is shared ---
+    clock = providers.Singleton(SystemClock)
+    ids = providers.Singleton(RandomIds)
+    database = providers.Singleton(SqliteDatabase, settings.provided.database_url)
+    store = providers.Singleton(LocalDiskArtifactStore, settings.provided.model_storage_path)
+    locks = providers.Selector(
+        settings.provided.lock_method,
+        file=providers.Singleton(FileLockManager, settings.provided.lock_path),
+        none=providers.Singleton(NoLockManager),
+    )
+    validator = providers.Singleton(LibmagicValidator)
+    reader = providers.Singleton(SqlRegistryReader, database)
+    references = providers.Singleton(SqlBlobReferences, database)
+
+    # --- one per command ---
+    uow = providers.Factory(SqlUnitOfWork, database, _tell)
+
+    # --- use cases ---
+    register_model = providers.Factory(
+        RegisterModelHandler, uow=uow.provider, reader=reader, clock=clock, ids=ids
+    )
+    update_model = providers.Factory(
+        UpdateModelHandler, uow=uow.provider, reader=reader, clock=clock
+    )
+    delete_model = providers.Factory(DeleteModelHandler, uow=uow.provider, clock=clock)
+    publish_version = providers.Factory(
+        PublishVersionHandler,
+        uow=uow.provider,
+        reader=reader,
+        store=store,
+        locks=locks,
+        validator=validator,
+        clock=clock,
+        ids=ids,
+        mode=settings.provided.validation,
+        max_size=settings.provided.max_upload_size,
+        lock_timeout=settings.provided.lock_timeout,
+    )
+    update_version = providers.Factory(
+        UpdateVersionHandler, uow=uow.provider, reader=reader, clock=clock
+    )
+    delete_version = providers.Factory(DeleteVersionHandler, uow=uow.provider, clock=clock)
+    set_alias = providers.Factory(SetAliasHandler, uow=uow.provider, reader=reader, clock=clock)
+    delete_alias = providers.Factory(DeleteAliasHandler, uow=uow.provider, clock=clock)
+    roll_back_alias = providers.Factory(
+        RollBackAliasHandler, uow=uow.provider, reader=reader, clock=clock
+    )
+    upload_blob = providers.Factory(
+        UploadBlobHandler, store=store, max_size=settings.provided.max_upload_size
+    )
+    open_file = providers.Factory(OpenFileHandler, reader=reader, store=store)
+    collect_garbage = providers.Factory(
+        CollectGarbageHandler,
+        uow=uow.provider,
+        store=store,
+        references=references,
+        locks=locks,
+        clock=clock,
+        lock_timeout=settings.provided.lock_timeout,
+    )
+    verify = providers.Factory(VerifyHandler, store=store, references=references)
+
+
+def build_container(settings: Settings) -> Container:
+    """A container for these settings; nothing is opened until it is asked for."""
+    container = Container()
+    container.settings.override(settings)
+    return container
