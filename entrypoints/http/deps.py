@@ -1,0 +1,174 @@
+"""What routes ask for: the container, and the request's names, references and conditions."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, cast
+
+from fastapi import Depends, Header, Path, Query, Request
+
+from application.filters import Vocabulary, parse_filter, parse_order
+from application.ports import PageRequest
+from application.preconditions import IfMatch
+from domain.errors import InvalidRequest
+from domain.values import (
+    AliasName,
+    Digest,
+    ModelName,
+    Reference,
+    VersionNumber,
+    check_actor,
+    parse_reference,
+)
+from entrypoints.container import Container
+
+_ETAG = re.compile(r'(?P<weak>W/)?"(?P<tag>[\x21\x23-\x7e]*)"')
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+async def _container(request: Request) -> Container:
+    return cast(Container, request.app.state.container)
+
+
+Services = Annotated[Container, Depends(_container)]
+
+
+async def _model(
+    name: Annotated[str, Path(description="Name of the model", examples=["churn"])],
+) -> ModelName:
+    return ModelName(name)
+
+
+async def _alias(
+    alias: Annotated[str, Path(description="Name of the alias", examples=["champion"])],
+) -> AliasName:
+    return AliasName(alias)
+
+
+async def _number(
+    number: Annotated[
+        str, Path(description="Version number", examples=["1"], pattern="^[1-9][0-9]{0,9}$")
+    ],
+) -> VersionNumber:
+    return VersionNumber.parse(number)
+
+
+async def _reference(
+    ref: Annotated[
+        str,
+        Path(description="A version number, `latest` or `@alias`", examples=["@champion"]),
+    ],
+) -> Reference:
+    return parse_reference(ref)
+
+
+async def _digest(
+    sha256: Annotated[
+        str,
+        Path(
+            description="sha256 of the bytes, 64 lower-case hex digits",
+            examples=["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"],
+        ),
+    ],
+) -> Digest:
+    return Digest(sha256)
+
+
+async def _actor(
+    x_user: Annotated[
+        str | None,
+        Header(description="Who acts, kept as creator; `anonymous` without", examples=["ada"]),
+    ] = None,
+) -> str:
+    if x_user is None:
+        return "anonymous"
+    try:
+        return check_actor(x_user.encode("latin-1").decode())
+    except UnicodeError:
+        raise InvalidRequest("The X-User header is not UTF-8.") from None
+
+
+async def _if_match(
+    if_match: Annotated[
+        str | None,
+        Header(description="Change only if this is still the ETag (412 otherwise)"),
+    ] = None,
+) -> IfMatch:
+    if if_match is None:
+        return None
+    if if_match.strip() == "*":
+        return frozenset({"*"})
+    # Weak tags never match here (RFC 9110, 13.1.1).
+    return frozenset(m["tag"] for m in _ETAG.finditer(if_match) if not m["weak"])
+
+
+async def _idempotency_key(
+    idempotency_key: Annotated[
+        str | None,
+        Header(description="Any 1 to 255 visible characters; a retry with the same key is safe"),
+    ] = None,
+) -> str | None:
+    if idempotency_key is not None and not _KEY.fullmatch(idempotency_key):
+        raise InvalidRequest("An Idempotency-Key has 1 to 255 visible ASCII characters.")
+    return idempotency_key
+
+
+ModelParam = Annotated[ModelName, Depends(_model)]
+AliasParam = Annotated[AliasName, Depends(_alias)]
+NumberParam = Annotated[VersionNumber, Depends(_number)]
+ReferenceParam = Annotated[Reference, Depends(_reference)]
+DigestParam = Annotated[Digest, Depends(_digest)]
+Actor = Annotated[str, Depends(_actor)]
+IfMatchHeader = Annotated[IfMatch, Depends(_if_match)]
+IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
+Force = Annotated[bool, Query(description="Delete even if aliases are in the way, and them too")]
+
+FilterQuery = Annotated[
+    str | None,
+    Query(
+        description="Only items it holds for: `tags.team = 'risk' AND metrics.auc > 0.9`",
+        examples=["creator = 'ada'"],
+        max_length=4096,
+    ),
+]
+OrderQuery = Annotated[
+    str | None,
+    Query(
+        description="Fields, most significant first: `created_at desc,name`",
+        examples=["created_at desc"],
+        max_length=4096,
+    ),
+]
+PageSize = Annotated[int, Query(ge=1, le=1000, description="Items at most")]
+PageToken = Annotated[
+    str | None,
+    Query(description="`next_page_token` of the page before", max_length=8192),
+]
+
+
+def page_request(
+    vocabulary: Vocabulary,
+    filter: str | None,
+    order_by: str | None,
+    page_size: int,
+    page_token: str | None,
+) -> PageRequest:
+    """The page that the query parameters ask for.
+
+    Raises:
+        InvalidFilter, InvalidOrder
+    """
+    return PageRequest(
+        filter=parse_filter(filter, vocabulary) if filter else None,
+        order=parse_order(order_by, vocabulary) if order_by else (),
+        size=page_size,
+        token=page_token or None,
+    )
+
+
+def none_match(request: Request, etag: str) -> bool:
+    """Whether If-None-Match lets a GET go on (RFC 9110, 13.1.2: weak comparison)."""
+    header = request.headers.get("if-none-match")
+    if header is None:
+        return True
+    return header.strip() != "*" and all(m["tag"] != etag for m in _ETAG.finditer(header))

@@ -1,0 +1,64 @@
+"""Examples of replies for the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from entrypoints.http.schemas import SHA256
+
+_AT = "2026-11-24T09:30:00Z"
+
+MODEL: dict[str, Any] = {
+    "name": "churn",
+    "description": "Who leaves next month",
+    "tags": {"team": "risk"},
+    "creator": "ada",
+    "created_at": _AT,
+    "updated_at": _AT,
+    "latest_version": 1,
+    "version_count": 1,
+    "aliases": {"champion": 1},
+}
+FILE: dict[str, Any] = {
+    "path": "model.onnx",
+    "size": 48213,
+    "sha256": SHA256,
+    "media_type": "application/onnx",
+    "format": "onnx",
+}
+VERSION: dict[str, Any] = {
+    "model": "churn",
+    "version": 1,
+    "description": "First try",
+    "parameters": {"max_depth": 6},
+    "metrics": {"auc": 0.91},
+    "tags": {"stage": "new"},
+    "aliases": ["champion"],
+    "files": [FILE],
+    "size": 48213,
+    "digest": SHA256,
+    "creator": "ada",
+    "source": "git:4f2a91c",
+    "parents": [],
+    "validation": {"verdict": "accept", "engine": "libmagic 5.46", "findings": []},
+    "created_at": _AT,
+    "updated_at": _AT,
+}
+ALIAS: dict[str, Any] = {
+    "model": "churn",
+    "alias": "champion",
+    "version": 1,
+    "updated_at": _AT,
+    "updated_by": "ada",
+}
+MOVE: dict[str, Any] = {"version": 2, "previous_version": 1, "actor": "ada", "at": _AT}
+
+
+def example(value: object, description: str) -> dict[str, Any]:
+    """An OpenAPI response with this example."""
+    return {"description": description, "content": {"application/json": {"example": value}}}
+
+
+def page(*items: dict[str, Any]) -> dict[str, Any]:
+    """The example of a list."""
+    return {"items": list(items), "next_page_token": None}

@@ -1,0 +1,300 @@
+"""Versions: publish, list, read, change, delete."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from application.filters import VERSIONS
+from application.ports import Page
+from application.publishing import IncomingFile, PublishDetails, PublishVersion, UploadedFile
+from application.records import VersionRecord
+from application.versions import DeleteVersion, UpdateVersion
+from domain.errors import (
+    AliasNotFound,
+    BlobNotUploaded,
+    FileNotAModel,
+    IdempotencyConflict,
+    InvalidAliasName,
+    InvalidFilePath,
+    InvalidFilter,
+    InvalidManifest,
+    InvalidModelName,
+    InvalidOrder,
+    InvalidPageToken,
+    InvalidReference,
+    MalformedRequest,
+    ModelNotFound,
+    ParentNotFound,
+    PreconditionFailed,
+    RequestTooLarge,
+    UnsupportedMediaType,
+    UploadInterrupted,
+    VersionImmutable,
+    VersionInUse,
+    VersionNotFound,
+)
+from entrypoints.http.bodies import (
+    JsonRoute,
+    body_chunks,
+    is_json,
+    multipart_boundary,
+    parse_json,
+    publish_parts,
+    read_limited,
+    validated,
+)
+from entrypoints.http.deps import (
+    Actor,
+    FilterQuery,
+    Force,
+    IdempotencyKey,
+    IfMatchHeader,
+    ModelParam,
+    NumberParam,
+    OrderQuery,
+    PageSize,
+    PageToken,
+    ReferenceParam,
+    Services,
+    page_request,
+)
+from entrypoints.http.errors import problems
+from entrypoints.http.examples import VERSION, example, page
+from entrypoints.http.replies import found_reply, json_reply, location
+from entrypoints.http.schemas import PublishBody, PublishMetadata, VersionPatch
+
+router = APIRouter(tags=["versions"], route_class=JsonRoute)
+_LIST = (InvalidFilter, InvalidOrder, InvalidPageToken)
+
+_PUBLISH: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {
+                            "type": "array",
+                            "description": "The files; each filename is the path in the version",
+                            "items": {"type": "string", "format": "binary"},
+                        },
+                        "metadata": {"$ref": "#/components/schemas/PublishMetadata"},
+                    },
+                },
+                "encoding": {"metadata": {"contentType": "application/json"}},
+            },
+            "application/json": {"schema": {"$ref": "#/components/schemas/PublishBody"}},
+        },
+    }
+}
+
+
+async def _parts(
+    request: Request, limit: int
+) -> AsyncIterator[IncomingFile | UploadedFile | PublishDetails]:
+    if boundary := multipart_boundary(request):
+        async with aclosing(publish_parts(request, boundary, limit)) as parts:  # type: ignore[type-var]
+            async for part in parts:
+                yield part
+    elif is_json(request):
+        raw = await read_limited(body_chunks(request), limit)
+        body = validated(PublishBody, parse_json(raw))
+        yield body.details()
+        for file in body.uploaded():
+            yield file
+    else:
+        raise UnsupportedMediaType(
+            "A version is published as multipart/form-data with its files, or as "
+            "application/json that names blobs uploaded before."
+        )
+
+
+@router.post(
+    "/models/{name}/versions",
+    status_code=201,
+    response_model=VersionRecord,
+    operation_id="publish_version",
+    summary="Publish a version",
+    openapi_extra=_PUBLISH,
+    responses={
+        200: example(VERSION, "The same request was carried out before under this key"),
+        201: example(VERSION, "Published"),
+        **problems(
+            MalformedRequest,
+            UploadInterrupted,
+            ModelNotFound,
+            IdempotencyConflict,
+            RequestTooLarge,
+            UnsupportedMediaType,
+            FileNotAModel,
+            InvalidModelName,
+            InvalidAliasName,
+            InvalidFilePath,
+            InvalidManifest,
+            ParentNotFound,
+            BlobNotUploaded,
+        ),
+    },
+)
+async def publish_version(
+    request: Request,
+    services: Services,
+    name: ModelParam,
+    actor: Actor,
+    idempotency_key: IdempotencyKey,
+) -> Response:
+    """All files in one request (`multipart/form-data`, streamed into the store, `metadata` before
+    or after the files), or naming blobs that were PUT before (`application/json`).
+
+    The version appears, with the next number, once its bytes are durable; a refused or broken
+    upload leaves nothing and takes no number.
+    """
+    limit = services.settings().max_metadata_size
+    async with aclosing(_parts(request, limit)) as parts:  # type: ignore[type-var]
+        published = await services.publish_version()(
+            PublishVersion(name, actor, parts, idempotency_key)
+        )
+    record = published.version.record
+    where = location("models", record.model, "versions", record.version)
+    status = 200 if published.replayed else 201
+    return found_reply(request, published.version, status, {"Location": where})
+
+
+@router.get(
+    "/models/{name}/versions",
+    response_model=Page[VersionRecord],
+    operation_id="list_model_versions",
+    summary="List the versions of a model",
+    responses={
+        200: example(page(VERSION), "Newest first unless ordered otherwise"),
+        **problems(ModelNotFound, InvalidModelName, *_LIST),
+    },
+)
+async def list_model_versions(
+    services: Services,
+    name: ModelParam,
+    filter: FilterQuery = None,
+    order_by: OrderQuery = None,
+    page_size: PageSize = 50,
+    page_token: PageToken = None,
+) -> Response:
+    """Filters know `version`, `creator`, `created_at`, `updated_at`, `size`, `format`, `alias`,
+    `tags.<key>`, `metrics.<key>` and `parameters.<key>`."""
+    wanted = page_request(VERSIONS, filter, order_by, page_size, page_token)
+    return json_reply(await services.reader().versions(wanted, model=name))
+
+
+@router.get(
+    "/versions",
+    response_model=Page[VersionRecord],
+    operation_id="list_versions",
+    summary="List versions of all models",
+    responses={
+        200: example(page(VERSION), "Newest first unless ordered otherwise"),
+        **problems(*_LIST),
+    },
+)
+async def list_versions(
+    services: Services,
+    filter: FilterQuery = None,
+    order_by: OrderQuery = None,
+    page_size: PageSize = 50,
+    page_token: PageToken = None,
+) -> Response:
+    """Filters know `model` besides what the list of one model knows."""
+    wanted = page_request(VERSIONS, filter, order_by, page_size, page_token)
+    return json_reply(await services.reader().versions(wanted))
+
+
+@router.get(
+    "/models/{name}/versions/{ref}",
+    response_model=VersionRecord,
+    operation_id="get_version",
+    summary="Get a version by number, `latest` or `@alias`",
+    responses={
+        200: example(VERSION, "The version"),
+        304: {"description": "Unchanged since the ETag in If-None-Match"},
+        **problems(
+            ModelNotFound,
+            VersionNotFound,
+            AliasNotFound,
+            InvalidModelName,
+            InvalidReference,
+            InvalidAliasName,
+        ),
+    },
+)
+async def get_version(
+    request: Request, services: Services, name: ModelParam, ref: ReferenceParam
+) -> Response:
+    """With its files, parameters, metrics, tags and the aliases that point at it."""
+    return found_reply(request, await services.reader().version(name, ref))
+
+
+@router.patch(
+    "/models/{name}/versions/{number}",
+    response_model=VersionRecord,
+    operation_id="update_version",
+    summary="Describe, tag or measure a version",
+    responses={
+        200: example(VERSION, "The changed version"),
+        **problems(
+            MalformedRequest,
+            RequestTooLarge,
+            UnsupportedMediaType,
+            ModelNotFound,
+            VersionNotFound,
+            PreconditionFailed,
+            VersionImmutable,
+            InvalidModelName,
+        ),
+    },
+)
+async def update_version(
+    request: Request,
+    services: Services,
+    name: ModelParam,
+    number: NumberParam,
+    body: VersionPatch,
+    if_match: IfMatchHeader,
+) -> Response:
+    """A JSON merge patch of `description`, `tags` and `metrics`; the rest is immutable."""
+    command = UpdateVersion(name, number, body.members(), if_match)
+    return found_reply(request, await services.update_version()(command))
+
+
+@router.delete(
+    "/models/{name}/versions/{number}",
+    status_code=204,
+    response_class=Response,
+    operation_id="delete_version",
+    summary="Delete a version",
+    responses={
+        204: {"description": "Deleted; its number is never used again"},
+        **problems(
+            ModelNotFound, VersionNotFound, VersionInUse, PreconditionFailed, InvalidModelName
+        ),
+    },
+)
+async def delete_version(
+    services: Services,
+    name: ModelParam,
+    number: NumberParam,
+    actor: Actor,
+    if_match: IfMatchHeader,
+    force: Force = False,
+) -> Response:
+    """Refused while an alias points at it, unless forced, which deletes the alias too."""
+    await services.delete_version()(DeleteVersion(name, number, actor, force, if_match))
+    return Response(status_code=204)
+
+
+SCHEMAS = (PublishMetadata, PublishBody)
+"""Models that only ``openapi_extra`` names, for the document to define."""

@@ -1,0 +1,147 @@
+"""JSON that comes in: strict models, which also write the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from application.publishing import PublishDetails, UploadedFile
+from domain.errors import ModelyardError
+from domain.values import (
+    MAX_FILES,
+    AliasName,
+    Digest,
+    FilePath,
+    JsonScalar,
+    ModelName,
+    VersionNumber,
+    at,
+)
+from domain.version import Parent, VersionDetails
+
+N = TypeVar("N", ModelName, AliasName, FilePath, Digest)
+SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class NewModel(_Strict):
+    """A model to register."""
+
+    name: str = Field(description="1 to 250 letters, digits, spaces and ._-()+", examples=["churn"])
+    description: str = Field("", description="Markdown", examples=["Who leaves next month"])
+    tags: dict[str, str] = Field(default_factory=dict, examples=[{"team": "risk"}])
+
+
+class _Patch(BaseModel):
+    # What else a patch names reaches the use case, which knows immutable members from unknown ones.
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+
+    def members(self) -> dict[str, object]:
+        """What the patch names."""
+        return self.model_dump(exclude_unset=True)
+
+
+class ModelPatch(_Patch):
+    """A JSON merge patch (RFC 7396): null removes."""
+
+    name: str = Field("", description="Another name", examples=["churn-eu"])
+    description: str | None = Field(None, examples=["Who leaves next month, EU only"])
+    tags: dict[str, str | None] | None = Field(None, examples=[{"team": "growth", "stale": None}])
+
+
+class VersionPatch(_Patch):
+    """A JSON merge patch (RFC 7396): null removes. Files, parameters and creator cannot change."""
+
+    description: str | None = Field(None, examples=["Retrained on May"])
+    tags: dict[str, str | None] | None = Field(None, examples=[{"stage": "checked"}])
+    metrics: dict[str, float | None] | None = Field(None, examples=[{"auc": 0.93}])
+
+
+class ParentReference(_Strict):
+    """A version this one was made from; it must exist."""
+
+    model: str = Field(examples=["churn"])
+    version: int = Field(ge=1, le=2**31 - 1, examples=[1])
+
+
+class PublishMetadata(_Strict):
+    """What is said about a version as it is published."""
+
+    description: str = Field("", description="Markdown", examples=["First try"])
+    parameters: dict[str, JsonScalar] = Field(default_factory=dict, examples=[{"max_depth": 6}])
+    metrics: dict[str, float] = Field(default_factory=dict, examples=[{"auc": 0.91}])
+    tags: dict[str, str] = Field(default_factory=dict, examples=[{"stage": "new"}])
+    aliases: list[str] = Field(
+        default_factory=list, description="Aliases to point here", examples=[["champion"]]
+    )
+    source: str | None = Field(None, description="What made it", examples=["git:4f2a91c"])
+    parents: list[ParentReference] = Field(default_factory=list, max_length=1000, examples=[[]])
+    create_model: bool = Field(False, description="Register the model if it is not there")
+
+    def details(self) -> PublishDetails:
+        """The same for the use case.
+
+        Raises:
+            InvalidRequest, InvalidAliasName, InvalidModelName: pointing at the field.
+        """
+        return PublishDetails(
+            version=VersionDetails(
+                description=self.description,
+                parameters=self.parameters,
+                metrics=self.metrics,
+                tags=self.tags,
+                source=self.source,
+                parents=tuple(
+                    Parent(_named(ModelName, p.model, f"/parents/{i}/model"), VersionNumber(p.version))
+                    for i, p in enumerate(self.parents)
+                ),
+            ),
+            aliases=tuple(
+                _named(AliasName, alias, f"/aliases/{i}") for i, alias in enumerate(self.aliases)
+            ),
+            create_model=self.create_model,
+        )
+
+
+def _named(kind: type[N], text: str, pointer: str) -> N:
+    try:
+        return kind(text)
+    except ModelyardError as error:
+        raise at(pointer, error) from None
+
+
+class UploadedFileReference(_Strict):
+    """A file of the version whose bytes were PUT to /blobs before."""
+
+    path: str = Field(description="Path inside the version", examples=["model.onnx"])
+    sha256: str = Field(description="Digest of the blob", examples=[SHA256])
+
+
+class PublishBody(PublishMetadata):
+    """A version made of blobs that are in the store already."""
+
+    files: list[UploadedFileReference] = Field(min_length=1, max_length=MAX_FILES)
+
+    def uploaded(self) -> list[UploadedFile]:
+        """The files for the use case.
+
+        Raises:
+            InvalidFilePath, InvalidDigest: pointing at the field.
+        """
+        return [
+            UploadedFile(
+                _named(FilePath, file.path, f"/files/{i}/path"),
+                _named(Digest, file.sha256, f"/files/{i}/sha256"),
+            )
+            for i, file in enumerate(self.files)
+        ]
+
+
+class AliasTarget(_Strict):
+    """Where an alias should point."""
+
+    version: int = Field(ge=1, le=2**31 - 1, examples=[1])
