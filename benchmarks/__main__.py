@@ -1,0 +1,85 @@
+"""``make bench``: measure the service beside its yardsticks and print the ratios."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks import growth, mlflow, publish, resolve, transfer
+from benchmarks.plan import Plan
+from benchmarks.report import Line, machine, table, write_json
+from benchmarks.servers import ServerFailed
+from benchmarks.wire import WireError
+
+RESULTS = Path(__file__).parent / "results" / "latest.json"
+SECTIONS: dict[str, Callable[[Plan], list[Line]]] = {
+    "resolve": resolve.measure,
+    "publish": publish.measure,
+    "upload": transfer.upload,
+    "download": transfer.download,
+    "growth": growth.measure,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the chosen sections; 0 when all ran, whether or not their targets were met."""
+    options = _options(argv)
+    facts = machine() | {"mlflow": mlflow.PINNED if mlflow.wanted() else "not asked for"}
+    print("  ".join(f"{name}: {value}" for name, value in facts.items()), flush=True)
+    lines: list[Line] = []
+    failed = []
+    for name in options.only:
+        start = time.monotonic()
+        try:
+            lines += _section(name, options)
+            print(f"{name} took {time.monotonic() - start:.0f} s", flush=True)
+        except (ServerFailed, WireError, OSError) as error:
+            failed.append(name)
+            print(f"{name} failed: {error}", file=sys.stderr, flush=True)
+    print("\n" + table(lines))
+    write_json(options.json, facts, lines)
+    return 1 if failed else 0
+
+
+def _section(name: str, options: argparse.Namespace) -> list[Line]:
+    """One section in a folder of its own that does not outlive it."""
+    workdir = Path(tempfile.mkdtemp(prefix="modelyard-bench-"))
+    try:
+        plan = Plan.quick(workdir) if options.quick else Plan(workdir)
+        if options.rounds:
+            plan = replace(plan, rounds=options.rounds)
+        return SECTIONS[name](plan)
+    finally:
+        if options.keep:
+            print(f"kept {workdir}")
+        else:
+            shutil.rmtree(workdir, ignore_errors=True)
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "--only", type=_names, default=list(SECTIONS), help=f"some of {','.join(SECTIONS)}"
+    )
+    parser.add_argument("--quick", action="store_true", help="a smoke run: its figures mean little")
+    parser.add_argument("--rounds", type=int, help="repetitions of each measurement (5)")
+    parser.add_argument("--json", type=Path, default=RESULTS, help="where the samples are written")
+    parser.add_argument("--keep", action="store_true", help="keep the data and the servers' logs")
+    return parser.parse_args(argv)
+
+
+def _names(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := set(names) - set(SECTIONS):
+        raise argparse.ArgumentTypeError(f"no such section: {', '.join(sorted(unknown))}")
+    return names
+
+
+if __name__ == "__main__":
+    sys.exit(main())
