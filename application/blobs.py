@@ -43,8 +43,8 @@ class UploadBlobHandler:
             digest, _ = await blob.finish()
             if digest != command.digest:
                 raise DigestMismatch(
-                    f"The {size} bytes that arrived have the sha256 {digest}, not {command.digest}; "
-                    "nothing was stored."
+                    f"The {size} bytes that arrived have the sha256 {digest}, "
+                    f"not {command.digest}; nothing was stored."
                 )
             return await blob.commit(), True
 

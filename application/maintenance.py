@@ -25,7 +25,7 @@ RECEIPTS_KEPT = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class CollectGarbage:
-    """Sweeps blobs no version names and leftovers of broken uploads, unless younger than ``grace``."""
+    """Sweeps blobs that no version names, and broken uploads, older than ``grace``."""
 
     grace: timedelta
     dry_run: bool = False

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from domain.errors import FieldError, InvalidRequest, PreconditionFailed
 
 IfMatch = frozenset[str] | None
-"""Entity tags without quotes, one of which must be the present one; ``*`` takes any; None asks nothing."""
+"""Entity tags without quotes, one of them the present one; ``*`` takes any, None asks nothing."""
 
 
 def check_match(if_match: IfMatch, etag: str) -> None:

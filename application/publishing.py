@@ -11,7 +11,6 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 
 from application.aliases import point
 from application.models import RegisterModel, register
@@ -301,7 +300,9 @@ class PublishVersionHandler:
             )
             for alias in details.aliases:
                 await point(uow, model, alias, number, actor=command.actor, at=at)
-            await self._keep_receipt(uow, command, fingerprint, model.id, number, at)
+            if (key := command.idempotency_key) is not None:
+                receipt = Receipt(command.actor, key, fingerprint, model.id, number, at)
+                await uow.receipts.add(receipt)
             uow.record(VersionPublished(model.name, number, command.actor, at))
             await uow.commit()
         return number
@@ -316,19 +317,6 @@ class PublishVersionHandler:
                 raise
         new = RegisterModel(command.model, command.actor)
         return await register(uow, new, clock=self.clock, ids=self.ids)
-
-    async def _keep_receipt(
-        self,
-        uow: UnitOfWork,
-        command: PublishVersion,
-        fingerprint: str,
-        model_id: str,
-        number: VersionNumber,
-        at: datetime,
-    ) -> None:
-        if command.idempotency_key is not None:
-            key = command.idempotency_key
-            await uow.receipts.add(Receipt(command.actor, key, fingerprint, model_id, number, at))
 
 
 def _refuse(verdict: FileVerdict) -> None:

@@ -51,6 +51,9 @@ class Alias:
         """Points at ``version`` from now on; None when it already does."""
         if version == self.version:
             return None
+        return self._moved(version, actor=actor, at=at)
+
+    def _moved(self, version: VersionNumber, *, actor: str, at: datetime) -> AliasMoved:
         self.previous_version, self.version = self.version, version
         self.updated_at, self.updated_by = max(at, self.updated_at), actor
         self.revision += 1
@@ -66,9 +69,7 @@ class Alias:
             raise AliasHasNoPrevious(
                 f"The alias {self.name!a} has pointed at version {self.version} from the start."
             )
-        moved = self.move(self.previous_version, actor=actor, at=at)
-        assert moved is not None, "an alias never moves to where it is"
-        return moved
+        return self._moved(self.previous_version, actor=actor, at=at)
 
     def remove(self, *, actor: str, at: datetime) -> AliasMoved:
         """The last entry of its history."""

@@ -17,6 +17,7 @@ class Kind(StrEnum):
 
     MALFORMED = "malformed"
     INVALID = "invalid"
+    RANGE = "range"
     NOT_FOUND = "not_found"
     CONFLICT = "conflict"
     PRECONDITION_FAILED = "precondition_failed"
@@ -240,7 +241,7 @@ class RangeNotSatisfiable(ModelyardError):
     """The requested byte range lies outside the file of ``size`` bytes (RFC 9110, 14.4)."""
 
     code = "file.range_not_satisfiable"
-    kind = Kind.INVALID
+    kind = Kind.RANGE
     title = "The range lies outside the file"
 
     def __init__(self, detail: str, *, size: int) -> None:
@@ -328,6 +329,12 @@ class DatabaseBehind(ModelyardError):
     code = "database.behind"
     kind = Kind.UNAVAILABLE
     title = "The database schema is not the one this release needs"
+
+
+class NotReady(ModelyardError):
+    code = "service.not_ready"
+    kind = Kind.UNAVAILABLE
+    title = "The service cannot take requests now"
 
 
 class InvalidExport(ModelyardError):

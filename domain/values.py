@@ -204,11 +204,15 @@ def _path_fault(path: str) -> str | None:
     for character in path:
         if unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} or _BIDI.match(character):
             return f"the character {character!a} is not allowed"
-    for segment in path.split("/"):
-        if segment in {"", ".", ".."}:
-            return f"the segment {segment!a} is not allowed"
-        if len(segment.encode()) > 255:
-            return "one of its segments is longer than 255 bytes, which no file system takes"
+    faults = (_segment_fault(segment) for segment in path.split("/"))
+    return next((fault for fault in faults if fault), None)
+
+
+def _segment_fault(segment: str) -> str | None:
+    if segment in {"", ".", ".."}:
+        return f"the segment {segment!a} is not allowed"
+    if len(segment.encode()) > 255:
+        return "one of its segments is longer than 255 bytes, which no file system takes"
     return None
 
 
@@ -363,11 +367,12 @@ def check_parameters(raw: Mapping[str, object]) -> dict[str, JsonScalar]:
     for key, value, here in _check_map(raw, "/parameters"):
         if isinstance(value, str):
             parameters[key] = check_text(value, here, most=MAX_VALUE)
-        elif value is None or isinstance(value, bool):
-            parameters[key] = value
-        elif isinstance(value, int) and abs(value) <= MAX_INTEGER:
-            parameters[key] = value
-        elif isinstance(value, float) and math.isfinite(value):
+        elif (
+            value is None
+            or isinstance(value, bool)
+            or (isinstance(value, int) and abs(value) <= MAX_INTEGER)
+            or (isinstance(value, float) and math.isfinite(value))
+        ):
             parameters[key] = value
         else:
             raise _wrong(here, "a string, a boolean, null or a number of 64 bits is expected")

@@ -15,7 +15,7 @@ from application.records import (
 )
 from domain.values import AliasName, ModelName, Reference
 
-T = TypeVar("T", covariant=True)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from multipart import (
     MultipartError,
-    MultipartSegment,
     ParserLimitReached,
     PushMultipartParser,
     parse_options_header,
@@ -65,7 +64,7 @@ def parse_json(raw: bytes) -> Any:
 
 def is_json(request: Request) -> bool:
     """Whether the body says that it is JSON."""
-    kind = parse_options_header(request.headers.get("content-type", ""))[0].lower()
+    kind: str = parse_options_header(request.headers.get("content-type", ""))[0].lower()
     return kind == "application/json" or (
         kind.startswith("application/") and kind.endswith("+json")
     )
@@ -151,7 +150,7 @@ def multipart_boundary(request: Request) -> str | None:
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind.lower() != "multipart/form-data":
         return None
-    boundary = options.get("boundary", "")
+    boundary: str = options.get("boundary", "")
     if not 1 <= len(boundary) <= 70 or not boundary.isascii():
         raise MalformedRequest("The multipart boundary has 1 to 70 ASCII characters (RFC 2046).")
     return boundary
@@ -193,7 +192,6 @@ async def publish_parts(
     """
     events = _events(request, boundary)
     async for event in events:
-        assert isinstance(event, MultipartSegment)
         if event.name == "file":
             if not event.filename:
                 raise InvalidRequest("A 'file' part needs a filename: the path in the version.")

@@ -46,11 +46,11 @@ async def _alias(
 
 
 async def _number(
-    number: Annotated[
+    ref: Annotated[
         str, Path(description="Version number", examples=["1"], pattern="^[1-9][0-9]{0,9}$")
     ],
 ) -> VersionNumber:
-    return VersionNumber.parse(number)
+    return VersionNumber.parse(ref)
 
 
 async def _reference(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from fastapi import FastAPI, Request
@@ -82,6 +82,7 @@ def _respond(
     status: int,
     code: str,
     title: str,
+    *,
     detail: str,
     errors: Sequence[FieldError] = (),
     headers: dict[str, str] | None = None,
@@ -103,19 +104,25 @@ def problem_response(request: Request, error: ModelyardError) -> Response:
     if isinstance(error, RangeNotSatisfiable):
         headers["Content-Range"] = f"bytes */{error.size}"
     return _respond(
-        request, status, error.code, error.title, error.detail, error.errors, headers
+        request,
+        status,
+        error.code,
+        error.title,
+        detail=error.detail,
+        errors=error.errors,
+        headers=headers,
     )
 
 
 async def _domain_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ModelyardError)
+    error = cast(ModelyardError, error)
     if error.kind in {Kind.CORRUPT, Kind.UNAVAILABLE}:
         _log.error("%s: %s", error.code, error.detail)
     return problem_response(request, error)
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
+    error = cast(RequestValidationError, error)
     fields = [
         FieldError(_pointer(fault["loc"]), fault["msg"].removeprefix("Value error, "))
         for fault in error.errors()[:20]
@@ -130,7 +137,7 @@ def _pointer(location: Sequence[Any]) -> str:
 
 
 async def _framework_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+    error = cast(HTTPException, error)
     if isinstance(error, Refused):
         return problem_response(request, error.error)
     code, title = _FRAMEWORK.get(error.status_code, ("request.refused", "The request is refused"))
@@ -139,7 +146,7 @@ async def _framework_error(request: Request, error: Exception) -> Response:
         error.status_code,
         code,
         title,
-        f"{title}: {request.method} {request.url.path[:200]}"
+        detail=f"{title}: {request.method} {request.url.path[:200]}"
         if error.status_code in _FRAMEWORK
         else str(error.detail),
         headers=dict(error.headers or {}),
@@ -149,10 +156,10 @@ async def _framework_error(request: Request, error: Exception) -> Response:
 async def _unexpected(request: Request, error: Exception) -> Response:
     _log.error("unexpected error on %s", request.method, exc_info=error)
     code, title = _FRAMEWORK[500]
-    return _respond(request, 500, code, title, title + ".")
+    return _respond(request, 500, code, title, detail=title + ".")
 
 
-async def _disconnected(request: Request, error: Exception) -> Response:
+async def _disconnected(request: Request, _: Exception) -> Response:
     return problem_response(request, MalformedRequest("The client went away."))
 
 
@@ -195,7 +202,7 @@ _SCHEMA: dict[str, Any] = {"schema": {"$ref": "#/components/schemas/Problem"}}
 
 def _described(status: int | str, errors: list[type[ModelyardError]]) -> dict[str, Any]:
     first = errors[0]
-    example = {
+    example: dict[str, Any] = {
         "type": f"urn:modelyard:error:{first.code}",
         "title": first.title,
         "status": status,

@@ -96,7 +96,9 @@ class PublishMetadata(_Strict):
                 tags=self.tags,
                 source=self.source,
                 parents=tuple(
-                    Parent(_named(ModelName, p.model, f"/parents/{i}/model"), VersionNumber(p.version))
+                    Parent(
+                        _named(ModelName, p.model, f"/parents/{i}/model"), VersionNumber(p.version)
+                    )
                     for i, p in enumerate(self.parents)
                 ),
             ),

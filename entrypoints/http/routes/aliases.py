@@ -100,6 +100,7 @@ async def get_alias(
     },
 )
 async def set_alias(
+    *,
     request: Request,
     services: Services,
     name: ModelParam,
@@ -184,6 +185,7 @@ async def get_alias_history(
     },
 )
 async def roll_back_alias(
+    *,
     request: Request,
     services: Services,
     name: ModelParam,

@@ -123,6 +123,7 @@ async def get_model(request: Request, services: Services, name: ModelParam) -> R
     },
 )
 async def update_model(
+    *,
     request: Request,
     services: Services,
     name: ModelParam,

@@ -178,6 +178,7 @@ async def publish_version(
     },
 )
 async def list_model_versions(
+    *,
     services: Services,
     name: ModelParam,
     filter: FilterQuery = None,
@@ -239,7 +240,7 @@ async def get_version(
 
 
 @router.patch(
-    "/models/{name}/versions/{number}",
+    "/models/{name}/versions/{ref}",
     response_model=VersionRecord,
     operation_id="update_version",
     summary="Describe, tag or measure a version",
@@ -258,6 +259,7 @@ async def get_version(
     },
 )
 async def update_version(
+    *,
     request: Request,
     services: Services,
     name: ModelParam,
@@ -271,7 +273,7 @@ async def update_version(
 
 
 @router.delete(
-    "/models/{name}/versions/{number}",
+    "/models/{name}/versions/{ref}",
     status_code=204,
     response_class=Response,
     operation_id="delete_version",
@@ -284,6 +286,7 @@ async def update_version(
     },
 )
 async def delete_version(
+    *,
     services: Services,
     name: ModelParam,
     number: NumberParam,

@@ -1,0 +1,78 @@
+"""The application factory. Nothing is built at import."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import TypeAdapter
+
+from entrypoints.container import Container, build_container
+from entrypoints.http.errors import Problem, add_error_handlers
+from entrypoints.http.middleware import Observe
+from entrypoints.http.routes import aliases, files, models, service, versions
+from entrypoints.settings import load_settings
+
+_REF = "#/components/schemas/{model}"
+_DESCRIPTION = """\
+A registry for machine-learning models. Register a model, publish versions of it with their files,
+parameters, metrics and tags, point aliases at versions, and fetch by number, `latest` or `@alias`.
+
+Errors are RFC 9457 problem documents; branch on their `code`.
+"""
+
+
+def create_app(container: Container) -> FastAPI:
+    """The REST API over the use cases of this container."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await container.database().close()
+
+    app = FastAPI(
+        title="Modelyard",
+        version=service.server_version(),
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.container = container
+    app.add_middleware(Observe)
+    add_error_handlers(app)
+    for router in (models.router, versions.router, files.router, aliases.router):
+        app.include_router(router, prefix="/api/v1")
+    app.include_router(service.router)
+    service.add_pages(app)
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+    return app
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, with the schemas that routes name by reference only."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        schemas = document["components"]["schemas"]
+        for model in (*versions.SCHEMAS, Problem):
+            schema = TypeAdapter(model).json_schema(ref_template=_REF)
+            schemas.update(schema.pop("$defs", {}))
+            schemas[model.__name__] = schema
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def create_app_from_environment() -> FastAPI:
+    """What the server's worker processes call.
+
+    Raises:
+        InvalidSettings
+    """
+    return create_app(build_container(load_settings()))

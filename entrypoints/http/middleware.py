@@ -1,0 +1,92 @@
+"""One layer around everything: request ids, measurements and the access log."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from entrypoints.http.metrics import IN_FLIGHT, LATENCY, RECEIVED, REQUESTS, SENT
+
+_log = logging.getLogger("modelyard.access")
+_SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
+
+
+class Observe:
+    """Gives every request an id (the caller's if it sent a sane one), and tells how it went.
+
+    Replies to reads are logged at DEBUG, changes at INFO, failures of the service at ERROR.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope["request_id"] = request_id
+        header = (b"x-request-id", request_id.encode())
+        started = time.perf_counter()
+        status, sent, received = 499, 0, 0
+
+        async def counted_receive() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            return message
+
+        async def tagged_send(message: Message) -> None:
+            nonlocal status, sent
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], header]
+            else:
+                sent += len(message.get("body", b""))
+            await send(message)
+
+        IN_FLIGHT.inc()
+        try:
+            await self._app(scope, counted_receive, tagged_send)
+        finally:
+            IN_FLIGHT.dec()
+            seconds = time.perf_counter() - started
+            _record(scope, status, seconds, received, sent)
+            level = (
+                logging.ERROR
+                if status >= 500
+                else (logging.DEBUG if scope["method"] in {"GET", "HEAD"} else logging.INFO)
+            )
+            if _log.isEnabledFor(level):
+                _log.log(
+                    level,
+                    "%s %a %d %.1f ms in=%d out=%d id=%s",
+                    scope["method"],
+                    scope["path"],
+                    status,
+                    seconds * 1000,
+                    received,
+                    sent,
+                    request_id,
+                )
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _SANE_ID.fullmatch(value):
+            return str(value.decode())
+    return uuid.uuid4().hex
+
+
+def _record(scope: Scope, status: int, seconds: float, received: int, sent: int) -> None:
+    route = scope.get("route")
+    operation = getattr(route, "operation_id", None) or "other"
+    method = scope["method"] if operation != "other" else "other"
+    REQUESTS.labels(method, operation, status).inc()
+    LATENCY.labels(method, operation).observe(seconds)
+    RECEIVED.inc(received)
+    SENT.inc(sent)
