@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, cast
 
 from domain.errors import (
     FieldError,
@@ -357,6 +357,12 @@ def check_metrics(raw: Mapping[str, object]) -> dict[str, float]:
     return metrics
 
 
+def _is_64_bit(value: object) -> bool:
+    if isinstance(value, int):
+        return abs(value) <= MAX_INTEGER
+    return isinstance(value, float) and math.isfinite(value)
+
+
 def check_parameters(raw: Mapping[str, object]) -> dict[str, JsonScalar]:
     """Parameters: string to JSON scalar.
 
@@ -367,13 +373,8 @@ def check_parameters(raw: Mapping[str, object]) -> dict[str, JsonScalar]:
     for key, value, here in _check_map(raw, "/parameters"):
         if isinstance(value, str):
             parameters[key] = check_text(value, here, most=MAX_VALUE)
-        elif (
-            value is None
-            or isinstance(value, bool)
-            or (isinstance(value, int) and abs(value) <= MAX_INTEGER)
-            or (isinstance(value, float) and math.isfinite(value))
-        ):
-            parameters[key] = value
+        elif value is None or isinstance(value, bool) or _is_64_bit(value):
+            parameters[key] = cast(JsonScalar, value)
         else:
             raise _wrong(here, "a string, a boolean, null or a number of 64 bits is expected")
     return parameters
