@@ -96,7 +96,7 @@ def mlflow(workdir: Path) -> Iterator[MLflow | None]:
     command = [binary, "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "2"]
     command += ["--backend-store-uri", f"sqlite:///{data / 'mlflow.db'}"]
     command += ["--artifacts-destination", str(data / "artifacts")]
-    env = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    env = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "TMPDIR": str(data)}
     ready = "/health"
     with running(
         "mlflow", command, port=port, ready=ready, workdir=workdir, env=env, patience=180
