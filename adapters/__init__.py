@@ -1,0 +1,1 @@
+"""What the ports need from outside, one module or package per technology."""
