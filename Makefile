@@ -32,7 +32,7 @@ imports: .venv/.dev ## Check which package may import which
 
 # Nobody's package registry, and no path of anybody's machine, belongs in a file.
 hosts:
-	@! git grep --untracked -nIE 'py[p]i\.org|python[h]osted\.org|npm[j]s\.(com|org)|deb[.]debian|/(opt/(pypi|wheels)|[r]oot/[a-z.]|[w]ork/[a-z.])'
+	@git grep --untracked -nIE 'py[p]i\.org|python[h]osted\.org|npm[j]s\.(com|org)|deb[.]debian|/(opt/(pypi|wheels)|[r]oot/[a-z.]|[w]ork/[a-z.])'; test $$? = 1
 
 check: lint test ## Everything that CI does
 
@@ -60,7 +60,7 @@ clean: ## Remove all that make and its tools made, but not data/
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-		echo "Modelyard needs Python 3.11 or newer; '$(PYTHON)' is not. Name another: make PYTHON=python3.13 ..." >&2; exit 1; }
+		echo "Modelyard needs Python 3.11 or newer; '$(PYTHON)' is missing or older. Name another: make run PYTHON=python3.13" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "'$(PYTHON)' cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
