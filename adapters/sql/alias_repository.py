@@ -1,0 +1,124 @@
+"""Aliases with their history, and receipts, inside a transaction."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+
+from adapters.sql.database import Transaction
+from adapters.sql.errors import refusing
+from adapters.sql.mapping import (
+    alias_values,
+    micros,
+    move_values,
+    receipt_values,
+    to_alias,
+    to_move,
+    to_receipt,
+)
+from adapters.sql.tables import alias_moves, aliases, receipts, versions
+from application.ports.unit_of_work import AliasRepository, Receipt, ReceiptRepository
+from domain.alias import Alias
+from domain.errors import AliasNotFound, IdempotencyConflict, VersionNotFound
+from domain.events import AliasMoved
+from domain.model import Model
+from domain.values import AliasName, VersionNumber
+
+_THIS_ALIAS = (aliases.c.model_id == bindparam("model")) & (aliases.c.name == bindparam("alias"))
+ALIAS = select(aliases).where(_THIS_ALIAS).with_for_update()
+ALIAS_UPDATE = update(aliases).where(_THIS_ALIAS)
+ALIAS_DELETE = delete(aliases).where(_THIS_ALIAS)
+ALIASES_OF_MODEL = (
+    select(aliases).where(aliases.c.model_id == bindparam("model")).order_by(aliases.c.name)
+)
+ALIASES_OF_VERSION = ALIASES_OF_MODEL.where(aliases.c.version == bindparam("version"))
+MOVES = select(func.count()).where(
+    alias_moves.c.model_id == bindparam("model"), alias_moves.c.alias == bindparam("alias")
+)
+HISTORY = (
+    select(alias_moves)
+    .where(alias_moves.c.model_id == bindparam("model"))
+    .order_by(alias_moves.c.id)
+)
+TARGET = select(versions.c.id).where(
+    versions.c.model_id == bindparam("model"), versions.c.number == bindparam("version")
+)
+
+RECEIPT = select(receipts).where(
+    receipts.c.actor == bindparam("actor"), receipts.c.key == bindparam("key")
+)
+RECEIPTS_DELETE = delete(receipts).where(receipts.c.at < bindparam("before"))
+
+
+class SqlAliasRepository(AliasRepository):
+    def __init__(self, transaction: Transaction) -> None:
+        self._run = transaction.run
+
+    async def get(self, model: Model, name: AliasName) -> Alias:
+        this = {"model": model.id, "alias": name}
+        row = await self._run(lambda db: db.execute(ALIAS, this).first())
+        if row is None:
+            raise AliasNotFound(f"{model.name!a} has no alias {name!a}.")
+        return to_alias(row)
+
+    async def moves(self, model: Model, name: AliasName) -> int:
+        this = {"model": model.id, "alias": name}
+        return await self._run(lambda db: db.execute(MOVES, this).scalar_one())
+
+    async def pointing_at(self, model: Model, number: VersionNumber | None = None) -> list[Alias]:
+        statement = ALIASES_OF_MODEL if number is None else ALIASES_OF_VERSION
+        this = {"model": model.id, "version": number}
+        rows = await self._run(lambda db: db.execute(statement, this).all())
+        return [to_alias(row) for row in rows]
+
+    async def put(self, alias: Alias, move: AliasMoved) -> None:
+        this = {"model": alias.model_id, "alias": alias.name}
+        values = alias_values(alias)
+
+        def work(db: Connection) -> None:
+            target = {"model": alias.model_id, "version": alias.version}
+            if db.execute(TARGET, target).first() is None:
+                raise VersionNotFound(f"The model has no version {alias.version}.")
+            if db.execute(ALIAS_UPDATE, {**this, **values}).rowcount == 0:
+                db.execute(insert(aliases), values)
+            db.execute(insert(alias_moves), move_values(alias.model_id, move))
+
+        await self._run(work)
+
+    async def remove(self, alias: Alias, move: AliasMoved) -> None:
+        def work(db: Connection) -> None:
+            db.execute(ALIAS_DELETE, {"model": alias.model_id, "alias": alias.name})
+            db.execute(insert(alias_moves), move_values(alias.model_id, move))
+
+        await self._run(work)
+
+    async def history(self, model: Model) -> list[AliasMoved]:
+        this = {"model": model.id}
+        rows = await self._run(lambda db: db.execute(HISTORY, this).all(), bulk=True)
+        return [to_move(row) for row in rows]
+
+
+class SqlReceiptRepository(ReceiptRepository):
+    def __init__(self, transaction: Transaction) -> None:
+        self._run = transaction.run
+
+    async def get(self, actor: str, key: str) -> Receipt | None:
+        this = {"actor": actor, "key": key}
+        row = await self._run(lambda db: db.execute(RECEIPT, this).first())
+        return None if row is None else to_receipt(row)
+
+    async def add(self, receipt: Receipt) -> None:
+        def work(db: Connection) -> None:
+            with refusing({"pk_receipts": _used}):
+                db.execute(insert(receipts), receipt_values(receipt))
+
+        await self._run(work)
+
+    async def forget(self, *, older_than: datetime) -> int:
+        values = {"before": micros(older_than)}
+        return await self._run(lambda db: db.execute(RECEIPTS_DELETE, values).rowcount, bulk=True)
+
+
+def _used() -> IdempotencyConflict:
+    return IdempotencyConflict("Another request used this Idempotency-Key meanwhile.")

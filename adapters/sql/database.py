@@ -1,0 +1,360 @@
+"""Where and how statements run."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+from urllib.parse import quote
+
+from anyio import CancelScope
+from sqlalchemy import Connection, NullPool, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+
+from adapters.sql.errors import is_busy, telling_outages
+from domain.errors import DatabaseUnavailable
+
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+
+_POLL = 0.003
+
+
+class Transaction(Protocol):
+    """One transaction that may write. Ends with :meth:`close`, in any case.
+
+    Attributes:
+        committed: whether it is certain that what was written stays.
+    """
+
+    committed: bool
+
+    async def run(self, work: Work[T], *, bulk: bool = False) -> T:
+        """Runs statements inside; ``bulk`` says that they touch hundreds of rows.
+
+        Raises:
+            DatabaseUnavailable
+        """
+        ...
+
+    async def commit(self) -> None:
+        """Raises: DatabaseUnavailable; nothing has happened then."""
+        ...
+
+    async def close(self) -> None:
+        """Rolls back what was not committed."""
+        ...
+
+
+class Database(Protocol):
+    """Runs plain functions of a SQLAlchemy connection; they must read their results whole."""
+
+    async def point(self, work: Work[T]) -> T:
+        """Runs a read of a few rows that indexes find.
+
+        Raises:
+            DatabaseUnavailable
+        """
+        ...
+
+    async def search(self, work: Work[T]) -> T:
+        """Runs a read that may take its time.
+
+        Raises:
+            DatabaseUnavailable
+        """
+        ...
+
+    async def begin(self) -> Transaction:
+        """Begins a transaction that excludes every other one which writes.
+
+        Raises:
+            DatabaseUnavailable: also when others were at it for too long.
+        """
+        ...
+
+
+class SqliteDatabase(Database):
+    """One SQLite file in WAL mode, for any number of processes, one event loop at a time in each.
+
+    A read of a few cached pages takes less time than handing it to a thread, so point reads run
+    on the event loop, on a connection of their own; should one meet a lock it moves to a thread.
+    Searches run in a few threads. Writers stand in line inside the process (in order of arrival)
+    and poll for SQLite's write lock among processes; once they have it nothing in the way can
+    block, so their statements run on the event loop too, except bulky ones and the commit, which
+    waits for the disk. All connections are in autocommit with explicit BEGIN IMMEDIATE.
+
+    Args:
+        url: ``sqlite:///path/to/file.db``. Only :meth:`migration` creates the file.
+        timeout: seconds to wait for the write lock.
+    """
+
+    def __init__(self, url: str, *, timeout: float = 10.0) -> None:
+        self.path = Path(make_url(url).database or "")
+        self._timeout = timeout
+        self._searchers, self._writer = _threads()
+        self._point: Connection | None = None
+        self._idle: list[Connection] = []
+        self._write: Connection | None = None
+        self._turn: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
+        self._engine = create_engine(
+            "sqlite://", creator=self._open, poolclass=NullPool, isolation_level="AUTOCOMMIT"
+        )
+        event.listen(self._engine, "connect", _prepare)
+
+    def _open(self, mode: str = "rw") -> sqlite3.Connection:
+        return sqlite3.connect(
+            f"file:{quote(str(self.path))}?mode={mode}",
+            uri=True,
+            timeout=self._timeout,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=512,
+        )
+
+    async def point(self, work: Work[T]) -> T:
+        with telling_outages():
+            if self._point is None:
+                self._point = self._connect_impatient()
+            try:
+                return work(self._point)
+            except DBAPIError as error:
+                if not is_busy(error):
+                    raise
+        return await self.search(work)
+
+    async def search(self, work: Work[T]) -> T:
+        return await _finish(self._searchers, lambda: self._search(work))
+
+    def _search(self, work: Work[T]) -> T:
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._engine.connect()
+        try:
+            return work(connection)
+        finally:
+            self._idle.append(connection)
+
+    def _connect_impatient(self) -> Connection:
+        connection = self._engine.connect()
+        connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+        return connection
+
+    async def begin(self) -> Transaction:
+        deadline = time.monotonic() + self._timeout
+        turn = self._line()
+        try:
+            async with asyncio.timeout(self._timeout):
+                await turn.acquire()
+        except TimeoutError:
+            raise _too_busy(self._timeout) from None
+        try:
+            connection = await self._begin_immediate(deadline)
+        except BaseException:
+            turn.release()
+            raise
+        return _SqliteTransaction(self, self._writer, connection, turn)
+
+    def _line(self) -> asyncio.Lock:
+        loop = asyncio.get_running_loop()
+        if self._turn is None or self._turn[0] is not loop:
+            self._turn = (loop, asyncio.Lock())
+        return self._turn[1]
+
+    async def _begin_immediate(self, deadline: float) -> Connection:
+        with telling_outages():
+            while True:
+                if self._write is None:
+                    self._write = self._connect_impatient()
+                try:
+                    self._write.exec_driver_sql("BEGIN IMMEDIATE")
+                except DBAPIError as error:
+                    if not is_busy(error):
+                        raise
+                else:
+                    return self._write
+                if time.monotonic() >= deadline:
+                    raise _too_busy(self._timeout)
+                await asyncio.sleep(_POLL)
+
+    def drop_writer(self) -> None:
+        """Forgets the write connection after a failure; what it had not committed is undone."""
+        if self._write is not None:
+            with suppress(DBAPIError, sqlite3.Error):
+                self._write.close()
+            self._write = None
+
+    @contextmanager
+    def migration(self) -> Iterator[Connection]:
+        """A transaction for changing the schema, alone among all processes; creates the file.
+
+        Foreign keys are not enforced inside, so that tables can be rebuilt, but must hold at the
+        end. Blocks.
+
+        Raises:
+            DatabaseUnavailable
+        """
+        with telling_outages():
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise DatabaseUnavailable(f"{self.path.parent} cannot be made: {error}.") from error
+            with suppress(sqlite3.OperationalError):
+                self._open("rwc").close()
+            with self._engine.connect() as connection:
+                self._enter_wal(connection)
+                connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                try:
+                    yield connection
+                    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+                    if broken:
+                        raise DatabaseUnavailable(f"Rows would lose what they refer to: {broken}.")
+                except BaseException:
+                    connection.exec_driver_sql("ROLLBACK")
+                    raise
+                connection.exec_driver_sql("COMMIT")
+
+    def _enter_wal(self, connection: Connection) -> None:
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            except DBAPIError as error:
+                # SQLite's own busy handler is not asked while the journal mode changes.
+                if not is_busy(error) or time.monotonic() >= deadline:
+                    raise
+                time.sleep(_POLL)
+            else:
+                return
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection for reading outside an event loop. Blocks.
+
+        Raises:
+            DatabaseUnavailable
+        """
+        with telling_outages(), self._engine.connect() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Closes every connection; nothing may be running. A later use opens them again."""
+        self._searchers.shutdown()
+        self._writer.shutdown()
+        self._searchers, self._writer = _threads()
+        self.drop_writer()
+        for connection in (self._point, *self._idle):
+            if connection is not None:
+                connection.close()
+        self._point = None
+        self._idle.clear()
+
+    async def aclose(self) -> None:
+        """As :meth:`close`, which may wait for the disk."""
+        await asyncio.to_thread(self.close)
+
+
+class _SqliteTransaction(Transaction):
+    def __init__(
+        self,
+        database: SqliteDatabase,
+        thread: ThreadPoolExecutor,
+        connection: Connection,
+        turn: asyncio.Lock,
+    ) -> None:
+        self.committed = False
+        self._database = database
+        self._thread = thread
+        self._connection = connection
+        self._turn = turn
+        self._open = True
+
+    async def run(self, work: Work[T], *, bulk: bool = False) -> T:
+        assert self._open, "the transaction has ended"
+        if bulk:
+            return await _finish(self._thread, lambda: work(self._connection))
+        with telling_outages():
+            return work(self._connection)
+
+    async def commit(self) -> None:
+        assert self._open, "the transaction has ended"
+        try:
+            await _finish(self._thread, self._commit)
+        finally:
+            await self.close()
+
+    def _commit(self) -> None:
+        self._connection.exec_driver_sql("COMMIT")
+        self.committed = True
+
+    async def close(self) -> None:
+        if not self._open:
+            return
+        self._open = False
+        try:
+            driver: Any = self._connection.connection.driver_connection
+            if driver.in_transaction:
+                self._connection.exec_driver_sql("ROLLBACK")
+        except (DBAPIError, sqlite3.Error):
+            self._database.drop_writer()
+        finally:
+            self._turn.release()
+
+
+def _threads() -> tuple[ThreadPoolExecutor, ThreadPoolExecutor]:
+    """For searches and for the writer, who holds the lock and must not queue behind searches."""
+    return ThreadPoolExecutor(4, "sqlite-read"), ThreadPoolExecutor(1, "sqlite-write")
+
+
+async def _finish(executor: ThreadPoolExecutor, function: Callable[[], T]) -> T:
+    """Runs the function in a thread and waits for its end, also when the task is cancelled.
+
+    So nothing uses a connection any more once the task that asked for it is gone.
+
+    Raises:
+        DatabaseUnavailable
+    """
+    future = asyncio.get_running_loop().run_in_executor(executor, function)
+    cancelled: asyncio.CancelledError | None = None
+    with CancelScope(shield=True):
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError as error:
+                cancelled = error
+    with telling_outages():
+        result = future.result()
+    if cancelled is not None:
+        raise cancelled
+    return result
+
+
+def _lower(text: str | None) -> str | None:
+    """Lower case by Unicode, letter by letter, so that a pattern and a text meet in any context."""
+    if text is None or text.isascii():
+        return text and text.lower()
+    return "".join(map(str.lower, text))
+
+
+def _prepare(connection: Any, _record: object) -> None:
+    connection.create_function("lower", 1, _lower, deterministic=True)
+    for pragma in (
+        "foreign_keys = ON",
+        "synchronous = FULL",
+        "case_sensitive_like = ON",
+        "temp_store = MEMORY",
+        "cache_size = -16384",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _too_busy(timeout: float) -> DatabaseUnavailable:
+    return DatabaseUnavailable(f"Others have been writing to the database for {timeout:g} seconds.")

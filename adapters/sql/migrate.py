@@ -1,0 +1,92 @@
+"""Brings a database's schema to the revision of this release, with Alembic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from adapters.sql.database import SqliteDatabase
+from domain.errors import DatabaseBehind
+
+_SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
+    return config
+
+
+def head() -> str:
+    """The revision that this release needs."""
+    revision = ScriptDirectory.from_config(_config()).get_current_head()
+    assert revision is not None, "there is at least one migration"
+    return revision
+
+
+def current(database: SqliteDatabase) -> str | None:
+    """The revision the database is at; None when it has no schema, or does not exist. Blocks.
+
+    Raises:
+        DatabaseUnavailable
+    """
+    if not database.path.exists():
+        return None
+    with database.reading() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def check(database: SqliteDatabase) -> None:
+    """Returns when this release can work on the database. Blocks.
+
+    Raises:
+        DatabaseBehind: its schema is older, or newer, than this release needs.
+        DatabaseUnavailable
+    """
+    found, needed = current(database), head()
+    if found != needed:
+        raise DatabaseBehind(
+            f"The database is at {found or 'no revision'} and this release needs {needed}; "
+            "run 'modelyard-server migrate' of the newer release."
+        )
+
+
+def upgrade(database: SqliteDatabase, revision: str = "head") -> None:
+    """Creates the schema or brings it forward, whole or not at all. Blocks.
+
+    Of several processes that do so at once, one works and the others find it done.
+
+    Raises:
+        DatabaseBehind: the database has a revision that this release does not know.
+        DatabaseUnavailable
+    """
+    if revision == "head" and current(database) == head():
+        return
+    with database.migration() as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
+        known = {script.revision for script in _scripts().walk_revisions()}
+        if found is not None and found not in known:
+            raise DatabaseBehind(f"The database is at {found}, which this release does not know.")
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+def downgrade(database: SqliteDatabase, revision: str) -> None:
+    """Takes the schema back to an earlier revision, whole or not at all. Blocks.
+
+    Raises:
+        DatabaseUnavailable
+    """
+    with database.migration() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())

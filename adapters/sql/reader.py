@@ -1,0 +1,269 @@
+"""Questions about the registry, answered from rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+from sqlalchemy import (
+    Connection,
+    Select,
+    String,
+    bindparam,
+    cast,
+    func,
+    select,
+)
+
+from adapters.sql.database import Database
+from adapters.sql.filters import MODELS, VERSIONS
+from adapters.sql.lists import Scan, find
+from adapters.sql.mapping import (
+    SEPARATOR,
+    AnyRow,
+    to_alias_record,
+    to_model_record,
+    to_move_record,
+    to_version_record,
+)
+from adapters.sql.paging import read_token, write_token
+from adapters.sql.tables import alias_moves, aliases, models, version_blobs, versions
+from application.ports.registry_reader import Found, Page, PageRequest, RegistryReader
+from application.records import (
+    AliasMoveRecord,
+    AliasRecord,
+    ModelRecord,
+    RegistryStats,
+    VersionRecord,
+)
+from domain.errors import AliasNotFound, ModelNotFound, VersionNotFound
+from domain.values import AliasName, Latest, ModelName, Reference
+
+T = TypeVar("T")
+
+_NAMED = models.c.name == bindparam("name")
+_MODEL_ALIASES = (
+    select(
+        func.aggregate_strings(
+            aliases.c.name.concat("=").concat(cast(aliases.c.version, String)), SEPARATOR
+        )
+    )
+    .where(aliases.c.model_id == models.c.id)
+    .correlate(models)
+    .scalar_subquery()
+)
+_VERSION_ALIASES = (
+    select(func.aggregate_strings(aliases.c.name, SEPARATOR))
+    .where(aliases.c.model_id == versions.c.model_id, aliases.c.version == versions.c.number)
+    .correlate(versions)
+    .scalar_subquery()
+)
+_LATEST = (
+    select(func.max(versions.c.number))
+    .where(versions.c.model_id == models.c.id)
+    .correlate(models)
+    .scalar_subquery()
+)
+_MODEL_RECORD = select(models, _LATEST.label("latest"), _MODEL_ALIASES.label("aliases"))
+_VERSION_RECORD = select(
+    versions, models.c.name.label("model"), _VERSION_ALIASES.label("aliases")
+).join_from(versions, models, versions.c.model_id == models.c.id)
+
+MODEL = _MODEL_RECORD.where(_NAMED)
+MODEL_KEY = select(models.c.id, models.c.version_count).where(_NAMED)
+MODELS_BY_ID = _MODEL_RECORD.where(models.c.id.in_(bindparam("ids", expanding=True)))
+VERSION_BY_NUMBER = _VERSION_RECORD.where(_NAMED, versions.c.number == bindparam("number"))
+VERSION_LATEST = _VERSION_RECORD.where(_NAMED, versions.c.number == _LATEST)
+VERSION_BY_ALIAS = _VERSION_RECORD.where(
+    _NAMED,
+    versions.c.number
+    == select(aliases.c.version)
+    .where(aliases.c.model_id == models.c.id, aliases.c.name == bindparam("alias"))
+    .correlate(models)
+    .scalar_subquery(),
+)
+VERSIONS_BY_ID = _VERSION_RECORD.where(versions.c.id.in_(bindparam("ids", expanding=True)))
+_ALIAS_RECORD = select(aliases, models.c.name.label("model")).join_from(
+    aliases, models, aliases.c.model_id == models.c.id
+)
+ALIAS = _ALIAS_RECORD.where(_NAMED, aliases.c.name == bindparam("alias"))
+ALIASES = (
+    _ALIAS_RECORD.where(
+        aliases.c.model_id == bindparam("model"), aliases.c.name > bindparam("after")
+    )
+    .order_by(aliases.c.name)
+    .limit(bindparam("size"))
+)
+_MOVES = select(alias_moves).where(
+    alias_moves.c.model_id == bindparam("model"), alias_moves.c.alias == bindparam("alias")
+)
+ANY_MOVE = _MOVES.limit(1)
+MOVES = (
+    _MOVES.where(alias_moves.c.id < bindparam("before"))
+    .order_by(alias_moves.c.id.desc())
+    .limit(bindparam("size"))
+)
+_BLOBS = select(version_blobs.c.sha256, version_blobs.c.size).distinct().subquery()
+COUNT_MODELS = select(func.count(), func.coalesce(func.sum(models.c.version_count), 0)).select_from(
+    models
+)
+COUNT_ALIASES = select(func.count()).select_from(aliases)
+COUNT_FILES = select(
+    func.coalesce(func.sum(versions.c.file_count), 0), func.coalesce(func.sum(versions.c.size), 0)
+)
+COUNT_BLOBS = select(func.count(), func.coalesce(func.sum(_BLOBS.c.size), 0)).select_from(_BLOBS)
+
+
+class SqlRegistryReader(RegistryReader):
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def model(self, name: ModelName) -> Found[ModelRecord]:
+        return await self._database.point(
+            lambda db: to_model_record(_one(db, MODEL, {"name": name}) or _no_model(name))
+        )
+
+    async def models(self, page: PageRequest) -> Page[ModelRecord]:
+        def work(db: Connection) -> Page[ModelRecord]:
+            scan = Scan(MODELS, page.filter, page.order)
+            return _page(db, scan, page, MODELS_BY_ID, lambda row: to_model_record(row).record)
+
+        return await self._database.search(work)
+
+    async def version(self, model: ModelName, reference: Reference) -> Found[VersionRecord]:
+        def work(db: Connection) -> Found[VersionRecord]:
+            match reference:
+                case Latest():
+                    row = _one(db, VERSION_LATEST, {"name": model})
+                case AliasName():
+                    row = _one(db, VERSION_BY_ALIAS, {"name": model, "alias": reference})
+                case _:
+                    row = _one(db, VERSION_BY_NUMBER, {"name": model, "number": int(reference)})
+            return to_version_record(row or _no_version(db, model, reference))
+
+        return await self._database.point(work)
+
+    async def versions(
+        self, page: PageRequest, *, model: ModelName | None = None
+    ) -> Page[VersionRecord]:
+        def work(db: Connection) -> Page[VersionRecord]:
+            scan = Scan(VERSIONS, page.filter, page.order)
+            if model is not None:
+                known = _one(db, MODEL_KEY, {"name": model}) or _no_model(model)
+                scan = Scan(
+                    VERSIONS,
+                    page.filter,
+                    page.order,
+                    known.id,
+                    across=False,
+                    most=known.version_count,
+                )
+            return _page(db, scan, page, VERSIONS_BY_ID, lambda row: to_version_record(row).record)
+
+        return await self._database.search(work)
+
+    async def alias(self, model: ModelName, alias: AliasName) -> Found[AliasRecord]:
+        def work(db: Connection) -> Found[AliasRecord]:
+            row = _one(db, ALIAS, {"name": model, "alias": alias})
+            return to_alias_record(row or _no_alias(db, model, alias))
+
+        return await self._database.point(work)
+
+    async def aliases(self, model: ModelName, page: PageRequest) -> Page[AliasRecord]:
+        def work(db: Connection) -> Page[AliasRecord]:
+            this = (_one(db, MODEL_KEY, {"name": model}) or _no_model(model)).id
+            scope = ("aliases", this)
+            after = "" if page.token is None else read_token(scope, page.token, 1)[0]
+            values = {"model": this, "after": after, "size": page.size + 1}
+            rows = db.execute(ALIASES, values).all()
+            return _cut(
+                scope, rows, page, lambda row: to_alias_record(row).record, lambda row: [row.name]
+            )
+
+        return await self._database.search(work)
+
+    async def alias_history(
+        self, model: ModelName, alias: AliasName, page: PageRequest
+    ) -> Page[AliasMoveRecord]:
+        def work(db: Connection) -> Page[AliasMoveRecord]:
+            this = (_one(db, MODEL_KEY, {"name": model}) or _no_model(model)).id
+            scope = ("moves", this, str(alias))
+            before = _AFTER_ALL if page.token is None else read_token(scope, page.token, 1)[0]
+            values = {"model": this, "alias": alias, "before": before, "size": page.size + 1}
+            rows = db.execute(MOVES, values).all()
+            if not rows and db.execute(ANY_MOVE, {"model": this, "alias": alias}).first() is None:
+                raise AliasNotFound(f"{model!a} never had an alias {alias!a}.")
+            return _cut(scope, rows, page, to_move_record, lambda row: [row.id])
+
+        return await self._database.search(work)
+
+    async def stats(self) -> RegistryStats:
+        def work(db: Connection) -> RegistryStats:
+            counted, versions_in_all = db.execute(COUNT_MODELS).one()
+            aliased = db.execute(COUNT_ALIASES).scalar_one()
+            files, size = db.execute(COUNT_FILES).one()
+            blobs, distinct = db.execute(COUNT_BLOBS).one()
+            return RegistryStats(
+                counted, int(versions_in_all), aliased, int(files), blobs, int(size), int(distinct)
+            )
+
+        return await self._database.search(work)
+
+
+_AFTER_ALL = 2**63 - 1
+
+
+def _one(db: Connection, statement: Select[Any], values: dict[str, Any]) -> AnyRow | None:
+    return db.execute(statement, values).first()
+
+
+def _no_model(name: ModelName) -> NoReturn:
+    raise ModelNotFound(f"There is no model {name!a}.")
+
+
+def _no_version(db: Connection, model: ModelName, reference: Reference) -> NoReturn:
+    if _one(db, MODEL_KEY, {"name": model}) is None:
+        _no_model(model)
+    match reference:
+        case AliasName():
+            raise AliasNotFound(f"{model!a} has no alias {reference!a}.")
+        case Latest():
+            raise VersionNotFound(f"{model!a} has no version.")
+        case _:
+            raise VersionNotFound(f"{model!a} has no version {reference}.")
+
+
+def _no_alias(db: Connection, model: ModelName, alias: AliasName) -> NoReturn:
+    _no_version(db, model, alias)
+
+
+def _page(
+    db: Connection,
+    scan: Scan,
+    page: PageRequest,
+    by_id: Select[Any],
+    record: Callable[[AnyRow], T],
+) -> Page[T]:
+    """The ids of a page first, then what they stand for: only these rows are read whole."""
+    scope = (scan.listed.table.name, scan.model_id, scan.filter, scan.order)
+    values = page.token and read_token(scope, page.token, len(scan.order) + 1)
+    spots = find(db, scan, page.size + 1, values or None)
+    shown = spots[: page.size]
+    rows = {row.id: row for row in db.execute(by_id, {"ids": [this for this, _ in shown]})}
+    items = [record(rows[this]) for this, _ in shown if this in rows]
+    more = len(spots) > page.size
+    return Page(items, write_token(scope, shown[-1][1]) if more else None)
+
+
+def _cut(
+    scope: object,
+    rows: Sequence[AnyRow],
+    page: PageRequest,
+    record: Callable[[AnyRow], T],
+    keys: Callable[[AnyRow], list[Any]],
+) -> Page[T]:
+    shown = rows[: page.size]
+    more = len(rows) > page.size
+    return Page(
+        [record(row) for row in shown], write_token(scope, keys(shown[-1])) if more else None
+    )

@@ -1,0 +1,277 @@
+"""Models and versions inside a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from itertools import chain
+
+from sqlalchemy import Connection, Table, bindparam, case, delete, insert, select, update
+
+from adapters.sql.database import Transaction
+from adapters.sql.errors import refusing
+from adapters.sql.mapping import (
+    AnyRow,
+    Values,
+    blob_values,
+    metric_labels,
+    micros,
+    model_values,
+    moment,
+    mutable_version_values,
+    parameter_labels,
+    tag_labels,
+    to_model,
+    to_retired_name,
+    to_version,
+    version_values,
+)
+from adapters.sql.tables import (
+    aliases,
+    model_labels,
+    models,
+    retired_names,
+    version_blobs,
+    version_labels,
+    versions,
+)
+from application.filters import Scope
+from application.ports.unit_of_work import ModelRepository, VersionRepository
+from domain.errors import ModelExists, ModelNotFound, VersionConflict, VersionInUse, VersionNotFound
+from domain.model import Model, RetiredName
+from domain.values import ModelName, VersionNumber
+from domain.version import Version
+
+_BULK = 100
+"""Rows above which writing them is left to a thread."""
+
+_THIS_MODEL = models.c.id == bindparam("this")
+MODEL_BY_NAME = select(models).where(models.c.name == bindparam("name")).with_for_update()
+MODEL_UPDATE = update(models).where(_THIS_MODEL)
+MODEL_DELETE = delete(models).where(_THIS_MODEL)
+MODEL_ALIASES_DELETE = delete(aliases).where(aliases.c.model_id == bindparam("this"))
+ALLOCATE = (
+    update(models)
+    .where(_THIS_MODEL)
+    .values(
+        last_version=models.c.last_version + 1,
+        revision=models.c.revision + 1,
+        updated_at=case(
+            (models.c.updated_at < bindparam("now"), bindparam("now")), else_=models.c.updated_at
+        ),
+    )
+    .returning(models.c.last_version, models.c.revision, models.c.updated_at)
+)
+COUNT_VERSIONS = (
+    update(models)
+    .where(_THIS_MODEL)
+    .values(version_count=models.c.version_count + bindparam("change"))
+)
+RETIRED = select(retired_names).where(retired_names.c.name == bindparam("name"))
+ALL_RETIRED = select(retired_names).order_by(retired_names.c.name)
+RETIRED_UPDATE = update(retired_names).where(retired_names.c.name == bindparam("this"))
+MODEL_BEFORE = select(models.c.name, models.c.tags).where(_THIS_MODEL).with_for_update()
+
+_THIS_VERSION = (versions.c.model_id == bindparam("model")) & (
+    versions.c.number == bindparam("this")
+)
+VERSION = select(versions).where(_THIS_VERSION).with_for_update()
+VERSION_BEFORE = select(versions.c.id, versions.c.tags, versions.c.metrics).where(_THIS_VERSION)
+VERSION_EXISTS = (
+    select(versions.c.id)
+    .join_from(models, versions, versions.c.model_id == models.c.id)
+    .where(models.c.name == bindparam("name"), versions.c.number == bindparam("number"))
+)
+VERSION_UPDATE = update(versions).where(versions.c.id == bindparam("this"))
+VERSION_DELETE = delete(versions).where(versions.c.id == bindparam("this"))
+VERSION_BUMP = (
+    update(versions)
+    .where(
+        versions.c.model_id == bindparam("model"),
+        versions.c.number.in_(bindparam("numbers", expanding=True)),
+    )
+    .values(revision=versions.c.revision + 1)
+)
+
+
+MODEL_LABELS_DELETE = delete(model_labels).where(model_labels.c.model_id == bindparam("this"))
+VERSION_LABELS_DELETE = delete(version_labels).where(
+    version_labels.c.version_id == bindparam("this"),
+    version_labels.c.scope == bindparam("which"),
+)
+POINTING = (
+    select(aliases.c.name)
+    .where(aliases.c.model_id == bindparam("model"), aliases.c.version == bindparam("this"))
+    .limit(1)
+)
+
+
+class SqlModelRepository(ModelRepository):
+    def __init__(self, transaction: Transaction) -> None:
+        self._run = transaction.run
+
+    async def get(self, name: ModelName) -> Model:
+        row = await self._run(lambda db: db.execute(MODEL_BY_NAME, {"name": name}).first())
+        if row is None:
+            raise ModelNotFound(f"There is no model {name!a}.")
+        return to_model(row)
+
+    async def add(self, model: Model) -> None:
+        def work(db: Connection) -> None:
+            with refusing({"uq_models_name": lambda: _taken(model.name)}):
+                db.execute(insert(models), {**model_values(model), "version_count": 0})
+            _insert_labels(db, model_labels, "model_id", model.id, tag_labels(model.tags))
+
+        await self._run(work, bulk=len(model.tags) > _BULK)
+
+    async def save(self, model: Model) -> None:
+        def work(db: Connection) -> None:
+            before = db.execute(MODEL_BEFORE, {"this": model.id}).first()
+            if before is None:
+                raise ModelNotFound(f"There is no model {model.name!a} any more.")
+            after = model_values(model)
+            with refusing({"uq_models_name": lambda: _taken(model.name)}):
+                db.execute(MODEL_UPDATE, {"this": model.id, **after})
+            if before.name != model.name:
+                _retire(db, RetiredName(before.name, model.id, model.last_version))
+            if before.tags != after["tags"]:
+                db.execute(MODEL_LABELS_DELETE, {"this": model.id})
+                _insert_labels(db, model_labels, "model_id", model.id, tag_labels(model.tags))
+
+        await self._run(work, bulk=len(model.tags) > _BULK)
+
+    async def allocate(self, model: Model, at: datetime) -> VersionNumber:
+        values = {"this": model.id, "now": micros(at)}
+        row = await self._run(lambda db: db.execute(ALLOCATE, values).first())
+        if row is None:
+            raise ModelNotFound(f"There is no model {model.name!a} any more.")
+        number = VersionNumber.after(row.last_version - 1)
+        model.last_version, model.revision = number, row.revision
+        model.updated_at = moment(row.updated_at)
+        return number
+
+    async def remove(self, model: Model) -> None:
+        def work(db: Connection) -> None:
+            _retire(db, RetiredName(model.name, model.id, model.last_version))
+            db.execute(MODEL_ALIASES_DELETE, {"this": model.id})
+            db.execute(MODEL_DELETE, {"this": model.id})
+
+        await self._run(work, bulk=True)
+
+    async def retired(self, name: ModelName) -> RetiredName | None:
+        row = await self._run(lambda db: db.execute(RETIRED, {"name": name}).first())
+        return None if row is None else to_retired_name(row)
+
+    async def retired_names(self) -> list[RetiredName]:
+        rows = await self._run(lambda db: db.execute(ALL_RETIRED).all(), bulk=True)
+        return [to_retired_name(row) for row in rows]
+
+    async def retire(self, name: RetiredName) -> None:
+        await self._run(lambda db: _retire(db, name))
+
+
+class SqlVersionRepository(VersionRepository):
+    def __init__(self, transaction: Transaction) -> None:
+        self._run = transaction.run
+
+    async def get(self, model: Model, number: VersionNumber) -> Version:
+        this = {"model": model.id, "this": int(number)}
+        row = await self._run(lambda db: db.execute(VERSION, this).first())
+        if row is None:
+            raise VersionNotFound(f"{model.name!a} has no version {number}.")
+        return to_version(row)
+
+    async def exists(self, model: ModelName, number: VersionNumber) -> bool:
+        this = {"name": model, "number": int(number)}
+        return await self._run(lambda db: db.execute(VERSION_EXISTS, this).first()) is not None
+
+    async def add(self, version: Version) -> None:
+        def work(db: Connection) -> None:
+            with refusing({"uq_versions_model_id_number": lambda: _used(version)}):
+                inserted = db.execute(insert(versions), version_values(version))
+            key: AnyRow | None = inserted.inserted_primary_key
+            assert key is not None
+            labels = chain(
+                tag_labels(version.tags),
+                metric_labels(version.metrics),
+                parameter_labels(version.parameters),
+            )
+            _insert_labels(db, version_labels, "version_id", key.id, labels)
+            if blobs := blob_values(key.id, version.manifest):
+                db.execute(insert(version_blobs), blobs)
+            db.execute(COUNT_VERSIONS, {"this": version.model_id, "change": 1})
+
+        await self._run(work, bulk=_rows(version) > _BULK)
+
+    async def save(self, version: Version) -> None:
+        def work(db: Connection) -> None:
+            before = _before(db, version)
+            after = mutable_version_values(version)
+            db.execute(VERSION_UPDATE, {"this": before.id, **after})
+            if before.tags != after["tags"]:
+                db.execute(VERSION_LABELS_DELETE, {"this": before.id, "which": Scope.TAGS.value})
+                labels = tag_labels(version.tags)
+                _insert_labels(db, version_labels, "version_id", before.id, labels)
+            if before.metrics != after["metrics"]:
+                db.execute(VERSION_LABELS_DELETE, {"this": before.id, "which": Scope.METRICS.value})
+                labels = metric_labels(version.metrics)
+                _insert_labels(db, version_labels, "version_id", before.id, labels)
+
+        await self._run(work, bulk=_rows(version) > _BULK)
+
+    async def bump(self, model: Model, numbers: Collection[VersionNumber]) -> None:
+        if numbers:
+            values = {"model": model.id, "numbers": [int(number) for number in numbers]}
+            await self._run(lambda db: db.execute(VERSION_BUMP, values).close())
+
+    async def remove(self, version: Version) -> None:
+        def work(db: Connection) -> None:
+            this = _before(db, version).id
+            pointing = {"model": version.model_id, "this": int(version.number)}
+            if db.execute(POINTING, pointing).first() is not None:
+                raise VersionInUse(f"An alias points at version {version.number}.")
+            db.execute(VERSION_DELETE, {"this": this})
+            db.execute(COUNT_VERSIONS, {"this": version.model_id, "change": -1})
+
+        await self._run(work, bulk=_rows(version) > _BULK)
+
+
+def _taken(name: ModelName) -> ModelExists:
+    return ModelExists(f"There is a model {name!a} already.")
+
+
+def _used(version: Version) -> VersionConflict:
+    return VersionConflict(f"There is a version {version.number} of the model already.")
+
+
+def _rows(version: Version) -> int:
+    return (
+        len(version.tags)
+        + len(version.metrics)
+        + len(version.parameters)
+        + len(version.manifest.files)
+    )
+
+
+def _before(db: Connection, version: Version) -> AnyRow:
+    this = {"model": version.model_id, "this": int(version.number)}
+    before: AnyRow | None = db.execute(VERSION_BEFORE, this).first()
+    if before is None:
+        raise VersionNotFound(f"The model has no version {version.number} any more.")
+    return before
+
+
+def _insert_labels(
+    db: Connection, table: Table, owner: str, this: int | str, labels: Iterable[Values]
+) -> None:
+    if rows := [{owner: this, **label} for label in labels]:
+        db.execute(insert(table), rows)
+
+
+def _retire(db: Connection, retired: RetiredName) -> None:
+    noted = db.execute(RETIRED, {"name": retired.name}).first()
+    values = {"model_id": retired.model_id, "last_version": retired.last_version}
+    if noted is None:
+        db.execute(insert(retired_names), {"name": retired.name, **values})
+    elif retired.last_version > noted.last_version:
+        db.execute(RETIRED_UPDATE, {"this": retired.name, **values})

@@ -1,0 +1,72 @@
+"""Transactions over the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+from adapters.sql.alias_repository import SqlAliasRepository, SqlReceiptRepository
+from adapters.sql.database import Database, Transaction
+from adapters.sql.repositories import SqlModelRepository, SqlVersionRepository
+from application.ports.unit_of_work import UnitOfWork
+from domain.events import Event
+
+
+class SqlUnitOfWork(UnitOfWork):
+    """A transaction of the database, and what is told once it has committed.
+
+    Args:
+        publish: takes the events after a commit.
+    """
+
+    def __init__(self, database: Database, publish: Callable[[Sequence[Event]], None]) -> None:
+        self._database = database
+        self._publish = publish
+        self._transaction: Transaction | None = None
+        self._events: list[Event] = []
+
+    @property
+    def _begun(self) -> Transaction:
+        assert self._transaction is not None, "enter the unit of work first"
+        return self._transaction
+
+    @property
+    def models(self) -> SqlModelRepository:
+        return SqlModelRepository(self._begun)
+
+    @property
+    def versions(self) -> SqlVersionRepository:
+        return SqlVersionRepository(self._begun)
+
+    @property
+    def aliases(self) -> SqlAliasRepository:
+        return SqlAliasRepository(self._begun)
+
+    @property
+    def receipts(self) -> SqlReceiptRepository:
+        return SqlReceiptRepository(self._begun)
+
+    async def __aenter__(self) -> Self:
+        assert self._transaction is None, "a unit of work is used once"
+        self._transaction = await self._database.begin()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._begun.close()
+
+    def record(self, event: Event) -> None:
+        self._events.append(event)
+
+    async def commit(self) -> None:
+        try:
+            await self._begun.commit()
+        finally:
+            # Also when the task was cancelled while the disk confirmed what it had written.
+            if self._begun.committed:
+                self._publish(self._events)
