@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from domain.errors import FieldError, InvalidRequest, PreconditionFailed
+from domain.errors import FieldError, InvalidRequest, PreconditionFailed, pointer_to
 
 IfMatch = frozenset[str] | None
 """Entity tags without quotes, one of them the present one; ``*`` takes any, None asks nothing."""
@@ -63,5 +63,5 @@ def check_members(patch: Mapping[str, object], allowed: frozenset[str]) -> None:
         message = f"unknown; there are {', '.join(sorted(allowed))}"
         raise InvalidRequest(
             f"The patch has unknown members: {', '.join(repr(key[:80]) for key in strange[:5])}.",
-            errors=[FieldError(f"/{key[:80]}", message) for key in strange[:5]],
+            errors=[FieldError(pointer_to("", key), message) for key in strange[:5]],
         )

@@ -39,6 +39,7 @@ from domain.errors import (
     ModelNotFound,
     ParentNotFound,
     RequestTooLarge,
+    pointer_to,
 )
 from domain.events import VersionPublished
 from domain.model import Model
@@ -92,12 +93,12 @@ class PublishDetails:
     create_model: bool = False
 
     def __post_init__(self) -> None:
-        unique(self.aliases, "/aliases")
         if len(self.aliases) > MAX_ALIASES_PER_PUBLISH:
             fault = f"at most {MAX_ALIASES_PER_PUBLISH} are allowed"
             raise InvalidRequest(
                 f"/aliases has too many entries: {fault}.", errors=[FieldError("/aliases", fault)]
             )
+        unique(self.aliases, "/aliases")
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,7 +325,7 @@ def _refuse(verdict: FileVerdict) -> None:
     if critical:
         raise FileNotAModel(
             " ".join(finding.message for finding in critical),
-            errors=[FieldError(f"/files/{f.path}", f.message) for f in critical],
+            errors=[FieldError(pointer_to("/files", f.path), f.message) for f in critical],
         )
 
 

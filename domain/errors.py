@@ -38,6 +38,12 @@ class FieldError:
     message: str
 
 
+def pointer_to(parent: str, key: str) -> str:
+    """The pointer to a member of the object at ``parent``, in characters that UTF-8 can carry."""
+    sound = key[:250].encode(errors="backslashreplace").decode()
+    return f"{parent}/{sound.replace('~', '~0').replace('/', '~1')}"
+
+
 class ModelyardError(Exception):
     """Root of the tree.
 

@@ -23,6 +23,7 @@ from domain.errors import (
     InvalidReference,
     InvalidRequest,
     ModelyardError,
+    pointer_to,
 )
 
 JsonScalar = str | int | float | bool | None
@@ -43,9 +44,9 @@ _ALIAS_PUNCTUATION = "._-"
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]"
 )
-# Bidirectional overrides make a path read as another one (Trojan Source, CVE-2021-42574).
-_BIDI = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_DRIVE = re.compile(r"^[A-Za-z]:")
+# Bidirectional controls make a path read as another one (Trojan Source, CVE-2021-42574).
+_BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_DRIVE = re.compile(".:")  # Windows takes any character for a drive
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _DIGITS = re.compile(r"[1-9][0-9]{0,9}")
 _RESERVED_ALIAS = re.compile(r"latest|v\d+|[0-9a-f]{40}|[0-9a-f]{64}", re.IGNORECASE)
@@ -315,8 +316,7 @@ def _check_map(raw: Mapping[str, object], pointer: str) -> list[tuple[str, objec
         raise _wrong(pointer, fault)
     entries = []
     for key, value in raw.items():
-        escaped = key[:MAX_NAME].replace("~", "~0").replace("/", "~1")
-        here = f"{pointer}/{escaped}"
+        here = pointer_to(pointer, key)
         if not key:
             raise _wrong(here, "a key that is not empty is expected")
         entries.append((check_text(key, here, most=MAX_NAME), value, here))
@@ -359,7 +359,7 @@ def check_metrics(raw: Mapping[str, object]) -> dict[str, float]:
 
 def _is_64_bit(value: object) -> bool:
     if isinstance(value, int):
-        return abs(value) <= MAX_INTEGER
+        return -MAX_INTEGER - 1 <= value <= MAX_INTEGER
     return isinstance(value, float) and math.isfinite(value)
 
 
