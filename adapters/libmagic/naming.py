@@ -1,0 +1,136 @@
+"""What libmagic's answer means for a registry of models.
+
+libmagic looks for short numbers in places where raw weights may have them by chance: of random
+bytes it takes one in a hundred for a DOS program, a picture or music. So only types whose marks
+are long enough refuse a file by themselves; the others do where the file's name agrees.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+
+from domain.values import FilePath
+
+_CERTAIN = re.compile(
+    r"""
+      image/(?: jpeg | png | gif | bmp | webp | tiff | heic | heif | avif | jp2 | svg\+xml | x-xcf
+              | vnd\.adobe\.photoshop | vnd\.djvu.* )
+    | video/(?: mp4 | quicktime | webm | ogg | x-matroska | x-msvideo | x-ms-asf | x-flv | x-m4v
+              | 3gpp2? | x-ms-wmv )
+    | audio/(?: x-wav | wav | flac | x-flac | ogg | midi | x-aiff | x-m4a | mp4 | amr )
+    | font/.* | application/(?: font-sfnt | vnd\.ms-opentype | vnd\.ms-fontobject )
+    | text/(?: html | x-shellscript | x-msdos-batch | x-php | rtf | x-bytecode\.python )
+    | application/(?: pdf | rtf | ogg | wasm | dicom | x-mach-binary | x-java-applet
+              | java-archive | x-bytecode\.python | x-shockwave-flash | x-pem-file | pgp-keys
+              | vnd\.sqlite3 | x-sqlite3 | x-7z-compressed | x-rar | vnd\.rar | x-rpm
+              | vnd\.debian\.binary-package | x-archive | vnd\.ms-cab-compressed
+              | x-iso9660-image | msword | x-ole-storage | CDFV2 | epub\+zip | vnd\.ms-.*
+              | vnd\.openxmlformats.* | vnd\.oasis\.opendocument.*
+              | vnd\.microsoft\.portable-executable | vnd\.tcpdump\.pcap | x-bittorrent )
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_UNCERTAIN = re.compile(
+    r"font/x-amiga-font|application/vnd\.ms-(?:tnef|pki.*)|.*icon", re.IGNORECASE
+)
+_ELF = re.compile(r"application/x-(?:executable|pie-executable|sharedlib|object|coredump)")
+_MARKUP_ALLOWED = frozenset({".md", ".markdown", ".rst", ".txt", ".jinja", ".jinja2", ".j2"})
+NEVER_MODELS = re.compile(
+    r"""\.(?: jpe?g | png | gif | bmp | tiff? | webp | heic | avif | svg | ico | psd | tga | pcx
+          | mp4 | m4v | mov | avi | mkv | webm | mpe?g | wmv | ts
+          | mp3 | wav | flac | ogg | m4a | aac | midi?
+          | pdf | e?ps | docx? | xlsx? | pptx? | od[tsp] | rtf | epub | html? | css | eml
+          | exe | com | dll | so | dylib | msi | class | jar | apk | swf | dmg
+          | sh | bat | cmd | ps1 | pl | rb | php | ttf | otf | woff2? )$""",
+    re.VERBOSE | re.IGNORECASE,
+)
+"""Extensions that nobody gives a model."""
+# What libmagic says first of these tells nobody anything.
+_VAGUE = ("ISO Media", "RIFF", "MPEG", "OggS", "Ogg data", "IFF data", "Composite Document")
+_KINDS = {"image": "a picture", "video": "a video", "audio": "a sound recording"}
+_COUNTED = re.compile(
+    r"\b(?:document|executable|database|script|bitmap|object|archive|certificate|key|image|module)\b"
+    r"(?! data)(?! text)"
+)
+_SPOKEN_WITH_VOWEL = ("A", "E", "I", "O", "HTML", "MS-", "XML", "RPM")
+
+_COMPANIONS = {
+    ".json": "application/json",
+    ".jsonl": "application/x-ndjson",
+    ".yaml": "application/yaml",
+    ".yml": "application/yaml",
+    ".md": "text/markdown",
+    ".markdown": "text/markdown",
+    ".csv": "text/csv",
+    ".tsv": "text/tab-separated-values",
+    ".xml": "application/xml",
+    ".toml": "application/toml",
+    ".py": "text/x-python",
+}
+BINARY_MODELS = re.compile(
+    r"""\.(?: safetensors | onnx | gguf | ggml | pth? | pt2 | ptl | ckpt | h5 | hdf5 | keras
+          | tflite | ort | np[yz] | mlmodel | joblib | skops | cbm | ubj | msgpack )$""",
+    re.VERBOSE | re.IGNORECASE,
+)
+"""Extensions of formats that are never text."""
+_ALSO_MODELS = re.compile(
+    r"\.(?:pkl|pickle|bin|pb|pmml|model|zip|tar|t?gz|bz2|xz|zst)$", re.IGNORECASE
+)
+
+
+def promises_a_model(path: FilePath) -> bool:
+    """Whether somebody expects a model, or an archive of one, under this extension."""
+    return bool(BINARY_MODELS.search(path) or _ALSO_MODELS.search(path))
+
+
+def extension(path: FilePath) -> str:
+    """The last one, in lower case."""
+    return PurePosixPath(path.name).suffix.lower()
+
+
+def is_text(head: bytes) -> bool:
+    """Whether the bytes are UTF-8, the last character perhaps cut, without a NUL."""
+    if b"\0" in head:
+        return False
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        return error.start >= len(head) - 3 and error.reason == "unexpected end of data"
+    return True
+
+
+def refuses(media_type: str, head: bytes, path: FilePath) -> bool:
+    """Whether a file that libmagic gives this type is certainly no model."""
+    if media_type in {"text/html", "image/svg+xml"} and extension(path) in _MARKUP_ALLOWED:
+        # A README may begin with HTML; a page is not called so.
+        return head.lstrip()[:9].lower().startswith((b"<!doctype", b"<html"))
+    if _ELF.match(media_type):
+        return head.startswith(b"\x7fELF")
+    if media_type.startswith("audio/mpeg"):
+        return head.startswith(b"ID3") or bool(NEVER_MODELS.search(path))
+    if media_type.startswith("text/x-") and head.startswith(b"#!"):
+        return "python" not in media_type
+    if _CERTAIN.fullmatch(media_type) and not _UNCERTAIN.fullmatch(media_type):
+        return True
+    other = not media_type.startswith(("text/", "application/octet-stream"))
+    return other and bool(NEVER_MODELS.search(path))
+
+
+def for_people(description: str, media_type: str) -> str:
+    """The part of libmagic's description that names the kind of file, to follow "is"."""
+    parts = [part.strip() for part in description.split(",")]
+    vague = parts[0].startswith(_VAGUE)
+    name = re.sub(r"\s*\[[^\]]*\]", "", ", ".join(parts[:2]) if vague else parts[0])
+    name = "".join(c if c.isprintable() else "?" for c in name)[:100]
+    kind = _KINDS.get(media_type.split("/", maxsplit=1)[0])
+    if vague and kind:
+        return f"{kind} ({name})"
+    if _COUNTED.search(name):
+        return f"{'an' if name.startswith(_SPOKEN_WITH_VOWEL) else 'a'} {name}"
+    return name
+
+
+def of_text(media_type: str, path: FilePath) -> str:
+    """The type of a text file, by its extension where that is a known one."""
+    return _COMPANIONS.get(extension(path), media_type)

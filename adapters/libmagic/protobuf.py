@@ -1,0 +1,151 @@
+"""Models in protocol buffers have no magic number; the numbers and types of their fields tell."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+_ONNX = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
+_OPERATION = re.compile(rb"[A-Z_][A-Za-z0-9_>.]*")
+_CORE_ML_KINDS = frozenset(
+    {
+        10,
+        *range(200, 210),
+        *range(300, 310),
+        *range(400, 410),
+        500,
+        501,
+        502,
+        555,
+        556,
+        *range(560, 570),
+        *range(600, 620),
+        900,
+        *range(2000, 2010),
+        3000,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a message; ``content`` is cut where the head ends, 0 bytes for a number."""
+
+    number: int
+    wire_type: int
+    value: int
+    content: bytes
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int] | None:
+    value = shift = 0
+    while at < len(data) and shift < 64:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+    return None
+
+
+def fields(head: bytes, most: int = 64) -> list[Field]:
+    """The first fields of a message; none if this cannot be one."""
+    found: list[Field] = []
+    at = 0
+    while at < len(head) and len(found) < most:
+        tag = _varint(head, at)
+        if tag is None:
+            break
+        number, wire_type = tag[0] >> 3, tag[0] & 7
+        at = tag[1]
+        if (
+            number == 0
+            or number > 100_000
+            or wire_type not in {_VARINT, _FIXED64, _BYTES, _FIXED32}
+        ):
+            return []
+        value, content = 0, b""
+        if wire_type in {_VARINT, _BYTES}:
+            number_read = _varint(head, at)
+            if number_read is None:
+                break
+            value, at = number_read
+            if wire_type == _BYTES:
+                content = head[at : at + value]
+                at += value
+        else:
+            at += 8 if wire_type == _FIXED64 else 4
+        found.append(Field(number, wire_type, value, content))
+    return found
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in content
+
+
+def is_onnx(message: list[Field]) -> bool:
+    """ModelProto: ir_version 1, names and versions 2 to 6, graph 7, opset_import 8."""
+    types_fit = all(_ONNX.get(field.number) == field.wire_type for field in message)
+    numbers = {field.number for field in message}
+    return (
+        types_fit
+        and bool(numbers & {7, 8})
+        and all(field.value < 1000 for field in message if field.number == 1)
+        and all(_is_text(field.content) for field in message if field.number in {2, 3, 4})
+        and all(_well_formed(field) for field in message if field.number in {7, 8})
+    )
+
+
+def _well_formed(field: Field) -> bool:
+    return field.value == 0 or bool(fields(field.content))
+
+
+def is_described(message: list[Field]) -> bool:
+    """A version number, then a message: how SavedModel and Core ML begin."""
+    if len(message) < 2:
+        return False
+    first, second = message[:2]
+    return (
+        (first.number, first.wire_type) == (1, _VARINT)
+        and 1 <= first.value < 100
+        and (second.number, second.wire_type) == (2, _BYTES)
+        and bool(fields(second.content))
+    )
+
+
+def is_core_ml(message: list[Field]) -> bool:
+    """Model: specificationVersion 1, description 2, then the field of its kind of model."""
+    return (
+        len(message) > 2
+        and is_described(message)
+        and all(field.number in _CORE_ML_KINDS for field in message[2:])
+    )
+
+
+def is_graph_def(message: list[Field]) -> bool:
+    """GraphDef: nodes 1, each with a name 1 and an operation 2; library 2, versions 3 and 4."""
+    nodes = [field for field in message if field.number == 1]
+    if not nodes or any(field.number > 4 for field in message) or message[0].number != 1:
+        return False
+    inner = fields(nodes[0].content)
+    return (
+        len(inner) >= 2
+        and [(field.number, field.wire_type) for field in inner[:2]] == [(1, 2), (2, 2)]
+        and _is_text(inner[0].content)
+        and _OPERATION.fullmatch(inner[1].content) is not None
+    )
+
+
+def is_sentencepiece(message: list[Field]) -> bool:
+    """ModelProto of SentencePiece: pieces 1, each a text 1 with a score 2 (a float)."""
+    if message[0].number != 1 or message[0].wire_type != _BYTES:
+        return False
+    inner = fields(message[0].content)
+    return [(field.number, field.wire_type) for field in inner[:2]] == [(1, 2), (2, 5)]

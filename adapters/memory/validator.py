@@ -1,0 +1,46 @@
+"""A validator that knows what it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from application.ports.file_validator import FileSource, FileValidator, FileVerdict
+from domain.values import FilePath
+from domain.version import Finding, Severity
+
+PICTURES: Mapping[bytes, str] = {
+    b"\xff\xd8\xff": "JPEG image data",
+    b"\x89PNG\r\n\x1a\n": "PNG image data",
+}
+MODELS: Mapping[bytes, str] = {b"GGUF": "gguf", b"\x80\x04": "pickle"}
+
+
+class MemoryFileValidator(FileValidator):
+    """Goes by the first bytes alone; what no mapping names passes as any bytes.
+
+    Args:
+        refused: beginnings of files that are no models, and what they are.
+        formats: beginnings of models, and their formats.
+    """
+
+    def __init__(
+        self, refused: Mapping[bytes, str] = PICTURES, formats: Mapping[bytes, str] = MODELS
+    ) -> None:
+        self._refused = refused
+        self._formats = formats
+
+    @property
+    def engine(self) -> str:
+        return "memory 1"
+
+    async def sniff(self, head: bytes, path: FilePath) -> FileVerdict:
+        found = next((f for magic, f in self._formats.items() if head.startswith(magic)), None)
+        findings = tuple(
+            Finding("file.not_a_model", Severity.CRITICAL, f"{path} is {what}, not a model.", path)
+            for magic, what in self._refused.items()
+            if head.startswith(magic)
+        )
+        return FileVerdict("application/octet-stream", found, findings)
+
+    async def validate(self, source: FileSource, path: FilePath) -> FileVerdict:
+        return await self.sniff(await source.read_at(0, 64 * 1024), path)
