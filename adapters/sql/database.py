@@ -245,8 +245,8 @@ class SqliteDatabase(Database):
         with telling_outages(), self._engine.connect() as connection:
             yield connection
 
-    def close(self) -> None:
-        """Closes every connection; nothing may be running. A later use opens them again."""
+    def dispose(self) -> None:
+        """Closes every connection; nothing may be running. A later use opens them again. Blocks."""
         self._searchers.shutdown()
         self._writer.shutdown()
         self._searchers, self._writer = _threads()
@@ -257,9 +257,11 @@ class SqliteDatabase(Database):
         self._point = None
         self._idle.clear()
 
-    async def aclose(self) -> None:
-        """As :meth:`close`, which may wait for the disk."""
-        await asyncio.to_thread(self.close)
+    async def close(self) -> None:
+        """As :meth:`dispose`, in a thread: the last one to leave a database tidies its files."""
+        await asyncio.to_thread(self.dispose)
+
+    aclose = close  # as contextlib.aclosing calls it
 
 
 class _SqliteTransaction(Transaction):

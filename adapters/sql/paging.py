@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from sqlalchemy import ColumnElement, UnaryExpression, and_, false, or_
-
-from domain.errors import InvalidPageToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,36 +55,3 @@ def after(keys: Sequence[SortKey], values: Sequence[Any]) -> ColumnElement[bool]
     if len(keys) > 1 and not keys[0].nullable:
         return and_(keys[0].from_here(values[0]), rest)
     return rest
-
-
-def write_token(scope: object, values: Sequence[Any]) -> str:
-    """Says where a page of the list that ``scope`` describes has ended."""
-    packed = orjson.dumps([_seal(scope, values), *values])
-    return base64.urlsafe_b64encode(packed).rstrip(b"=").decode()
-
-
-def read_token(scope: object, token: str, count: int) -> list[Any]:
-    """The ``count`` values of a token that :func:`write_token` made for the same list.
-
-    Raises:
-        InvalidPageToken: it is from another list, or nothing that this service gave.
-    """
-    try:
-        packed = base64.urlsafe_b64decode(token.encode("ascii") + b"=" * (-len(token) % 4))
-        content = orjson.loads(packed)
-    except ValueError:
-        content = None
-    seal: object
-    values: list[Any]
-    seal, *values = content if isinstance(content, list) and content else [None]
-    if len(values) != count or seal != _seal(scope, values):
-        raise InvalidPageToken(
-            "The page_token does not belong to this list; start again without it, and keep filter "
-            "and order_by the same from page to page."
-        )
-    return values
-
-
-def _seal(scope: object, values: Sequence[Any]) -> str:
-    text = repr((scope, list(values)))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

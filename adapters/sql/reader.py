@@ -26,8 +26,8 @@ from adapters.sql.mapping import (
     to_move_record,
     to_version_record,
 )
-from adapters.sql.paging import read_token, write_token
 from adapters.sql.tables import alias_moves, aliases, models, version_blobs, versions
+from application.page_tokens import Key, read_token, write_token
 from application.ports.registry_reader import Found, Page, PageRequest, RegistryReader
 from application.records import (
     AliasMoveRecord,
@@ -173,7 +173,7 @@ class SqlRegistryReader(RegistryReader):
         def work(db: Connection) -> Page[AliasRecord]:
             this = (_one(db, MODEL_KEY, {"name": model}) or _no_model(model)).id
             scope = ("aliases", this)
-            after = "" if page.token is None else read_token(scope, page.token, 1)[0]
+            after = "" if page.token is None else read_token(scope, page.token)[0]
             values = {"model": this, "after": after, "size": page.size + 1}
             rows = db.execute(ALIASES, values).all()
             return _cut(
@@ -188,7 +188,7 @@ class SqlRegistryReader(RegistryReader):
         def work(db: Connection) -> Page[AliasMoveRecord]:
             this = (_one(db, MODEL_KEY, {"name": model}) or _no_model(model)).id
             scope = ("moves", this, str(alias))
-            before = _AFTER_ALL if page.token is None else read_token(scope, page.token, 1)[0]
+            before = _AFTER_ALL if page.token is None else read_token(scope, page.token)[0]
             values = {"model": this, "alias": alias, "before": before, "size": page.size + 1}
             rows = db.execute(MOVES, values).all()
             if not rows and db.execute(ANY_MOVE, {"model": this, "alias": alias}).first() is None:
@@ -246,8 +246,8 @@ def _page(
 ) -> Page[T]:
     """The ids of a page first, then what they stand for: only these rows are read whole."""
     scope = (scan.listed.table.name, scan.model_id, scan.filter, scan.order)
-    values = page.token and read_token(scope, page.token, len(scan.order) + 1)
-    spots = find(db, scan, page.size + 1, values or None)
+    values = None if page.token is None else read_token(scope, page.token)
+    spots = find(db, scan, page.size + 1, values)
     shown = spots[: page.size]
     rows = {row.id: row for row in db.execute(by_id, {"ids": [this for this, _ in shown]})}
     items = [record(rows[this]) for this, _ in shown if this in rows]
@@ -260,7 +260,7 @@ def _cut(
     rows: Sequence[AnyRow],
     page: PageRequest,
     record: Callable[[AnyRow], T],
-    keys: Callable[[AnyRow], list[Any]],
+    keys: Callable[[AnyRow], list[Key]],
 ) -> Page[T]:
     shown = rows[: page.size]
     more = len(rows) > page.size
