@@ -12,14 +12,18 @@ from dependency_injector import containers, providers
 from adapters.file_lock import FileLockManager
 from adapters.libmagic import LibmagicValidator
 from adapters.local_disk import LocalDiskArtifactStore
+from adapters.local_folder import LocalFolder
 from adapters.no_lock import NoLockManager
 from adapters.sql.blob_references import SqlBlobReferences
 from adapters.sql.database import SqliteDatabase
 from adapters.sql.reader import SqlRegistryReader
+from adapters.sql.snapshot import SqlRegistrySnapshot
 from adapters.sql.unit_of_work import SqlUnitOfWork
 from adapters.system import RandomIds, SystemClock
 from application.aliases import DeleteAliasHandler, RollBackAliasHandler, SetAliasHandler
 from application.blobs import OpenFileHandler, UploadBlobHandler
+from application.exporting import ExportHandler
+from application.importing import ImportHandler
 from application.maintenance import CollectGarbageHandler, VerifyHandler
 from application.models import DeleteModelHandler, RegisterModelHandler, UpdateModelHandler
 from application.publishing import PublishVersionHandler
@@ -57,6 +61,8 @@ class Container(containers.DeclarativeContainer):
 
     # --- one per command ---
     uow = providers.Factory(SqlUnitOfWork, database, _tell)
+    snapshot = providers.Factory(SqlRegistrySnapshot, database)
+    folder = providers.Factory(LocalFolder)
 
     # --- use cases ---
     register_model = providers.Factory(
@@ -102,6 +108,8 @@ class Container(containers.DeclarativeContainer):
         lock_timeout=settings.provided.lock_timeout,
     )
     verify = providers.Factory(VerifyHandler, store=store, references=references)
+    export_registry = providers.Factory(ExportHandler, snapshot=snapshot.provider, store=store)
+    import_registry = providers.Factory(ImportHandler, uow=uow.provider, store=store)
 
 
 def build_container(settings: Settings) -> Container:
@@ -109,3 +117,43 @@ def build_container(settings: Settings) -> Container:
     container = Container()
     container.settings.override(settings)
     return container
+
+
+def database_revisions(container: Container) -> tuple[str | None, str]:
+    """Where the database's schema is (None: nowhere) and where this release needs it. Blocks.
+
+    Raises:
+        DatabaseUnavailable
+    """
+    from adapters.sql import migrate  # noqa: PLC0415 - Alembic, which a running service does without
+
+    return migrate.current(container.database()), migrate.head()
+
+
+def migrate_database(container: Container) -> None:
+    """Brings the schema to where this release needs it. Blocks.
+
+    Raises:
+        DatabaseBehind: it is newer than this release.
+        DatabaseUnavailable
+    """
+    from adapters.sql import migrate  # noqa: PLC0415
+
+    migrate.upgrade(container.database())
+
+
+def prepare_database(container: Container) -> None:
+    """Migrates SQLite, which is embedded and belongs to nobody else; checks another database.
+
+    Several processes may do so at once. Blocks.
+
+    Raises:
+        DatabaseBehind: naming the command to run.
+        DatabaseUnavailable
+    """
+    from adapters.sql import migrate  # noqa: PLC0415
+
+    if container.settings().database_url.startswith("sqlite"):
+        migrate.upgrade(container.database())
+    else:
+        migrate.check(container.database())

@@ -8,8 +8,10 @@ from application.ports.artifact_store import ArtifactStore, BlobInfo, StagedBlob
 from application.ports.blob_references import BlobReferences
 from application.ports.clock import Clock, IdGenerator
 from application.ports.file_validator import FileSource, FileValidator, FileVerdict
+from application.ports.folder import Folder
 from application.ports.lock_manager import LockManager
 from application.ports.registry_reader import Found, Page, PageRequest, RegistryReader
+from application.ports.registry_snapshot import RegistrySnapshot
 from application.ports.unit_of_work import (
     AliasRepository,
     ModelRepository,
@@ -28,6 +30,7 @@ __all__ = [
     "FileSource",
     "FileValidator",
     "FileVerdict",
+    "Folder",
     "Found",
     "IdGenerator",
     "LockManager",
@@ -37,6 +40,7 @@ __all__ = [
     "Receipt",
     "ReceiptRepository",
     "RegistryReader",
+    "RegistrySnapshot",
     "StagedBlob",
     "UnitOfWork",
     "VersionRepository",

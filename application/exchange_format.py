@@ -1,0 +1,361 @@
+"""How an export writes a registry down.
+
+::
+
+    export.json               what the export holds; written last: without it an export is not whole
+    models/<id>.jsonl         a model, its versions by number, its aliases by name, their moves
+    retired-names.jsonl       names whose numbering must go on where it stopped
+    blobs/<2 hex>/<sha256>    the bytes
+
+Each line is one JSON object with its keys sorted, so that one content gives one sequence of bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, NoReturn, TypeVar
+
+from domain.alias import Alias
+from domain.errors import InvalidExport, ModelyardError
+from domain.events import AliasMoved
+from domain.model import Model, RetiredName
+from domain.values import (
+    AliasName,
+    Digest,
+    FilePath,
+    ModelName,
+    VersionNumber,
+    check_actor,
+    check_metrics,
+    check_parameters,
+    check_tags,
+    check_text,
+)
+from domain.version import (
+    FileEntry,
+    Finding,
+    Manifest,
+    Parent,
+    Severity,
+    Validation,
+    Verdict,
+    Version,
+)
+
+FORMAT = "modelyard-export"
+FORMAT_VERSION = 1
+SUMMARY = "export.json"
+UNFINISHED = "export.unfinished"
+RETIRED_NAMES = "retired-names.jsonl"
+
+Line = Model | Version | Alias | AliasMoved | RetiredName
+T = TypeVar("T")
+
+
+def model_file(model_id: str) -> str:
+    """Where a model's lines lie."""
+    return f"models/{model_id}.jsonl"
+
+
+def blob_file(digest: Digest) -> str:
+    """Where a blob's bytes lie."""
+    return f"blobs/{digest[:2]}/{digest}"
+
+
+def dumps(document: Mapping[str, object]) -> bytes:
+    """One line of canonical JSON."""
+    text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return text.encode() + b"\n"
+
+
+# --- writing ------------------------------------------------------------------------------------
+
+
+def write_line(item: Line) -> bytes:
+    """One line of a model's file or of the retired names."""
+    if isinstance(item, Model):
+        return dumps({"kind": "model", **_model(item)})
+    if isinstance(item, Version):
+        return dumps({"kind": "version", **_version(item)})
+    if isinstance(item, Alias):
+        return dumps({"kind": "alias", **_alias(item)})
+    if isinstance(item, AliasMoved):
+        return dumps({"kind": "move", **_move(item)})
+    retired = {"name": item.name, "model_id": item.model_id, "last_version": item.last_version}
+    return dumps({"kind": "retired_name", **retired})
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _model(model: Model) -> dict[str, object]:
+    return {
+        "id": model.id,
+        "name": model.name,
+        "creator": model.creator,
+        "created_at": _time(model.created_at),
+        "updated_at": _time(model.updated_at),
+        "description": model.description,
+        "tags": model.tags,
+        "last_version": model.last_version,
+        "revision": model.revision,
+    }
+
+
+def _version(version: Version) -> dict[str, object]:
+    validation = version.validation
+    return {
+        "number": version.number,
+        "files": [
+            {
+                "path": file.path,
+                "size": file.size,
+                "sha256": file.sha256,
+                "media_type": file.media_type,
+                "format": file.format,
+            }
+            for file in version.manifest.files
+        ],
+        "creator": version.creator,
+        "created_at": _time(version.created_at),
+        "updated_at": _time(version.updated_at),
+        "validation": {
+            "verdict": validation.verdict,
+            "engine": validation.engine,
+            "findings": [
+                {"code": f.code, "severity": f.severity, "message": f.message, "path": f.path}
+                for f in validation.findings
+            ],
+        },
+        "description": version.description,
+        "parameters": version.parameters,
+        "metrics": version.metrics,
+        "tags": version.tags,
+        "source": version.source,
+        "parents": [{"model": p.model, "version": p.version} for p in version.parents],
+        "revision": version.revision,
+    }
+
+
+def _alias(alias: Alias) -> dict[str, object]:
+    return {
+        "name": alias.name,
+        "version": alias.version,
+        "previous_version": alias.previous_version,
+        "updated_at": _time(alias.updated_at),
+        "updated_by": alias.updated_by,
+        "revision": alias.revision,
+    }
+
+
+def _move(move: AliasMoved) -> dict[str, object]:
+    return {
+        "alias": move.alias,
+        "version": move.version,
+        "previous_version": move.previous_version,
+        "actor": move.actor,
+        "at": _time(move.at),
+    }
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+class Fields:
+    """A JSON object whose members must be there, and of the kind that is asked for.
+
+    Raises:
+        InvalidExport: from the constructor and every method.
+    """
+
+    def __init__(self, document: object) -> None:
+        if not isinstance(document, dict):
+            _wrong("an object is expected")
+        self._members: dict[str, Any] = document
+
+    def get(self, key: str, kind: type[T]) -> T:
+        """A member of this type."""
+        value = self._members.get(key)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            _wrong(f"{key!a} should be there as {kind.__name__}")
+        return value
+
+    def optional(self, key: str, kind: type[T]) -> T | None:
+        """A member of this type, or None where it is null."""
+        if key in self._members and self._members[key] is None:
+            return None
+        return self.get(key, kind)
+
+    def count(self, key: str) -> int:
+        """A number from 0."""
+        number = self.get(key, int)
+        if not 0 <= number < 1 << 63:
+            _wrong(f"{key!a} is out of range")
+        return number
+
+    def version(self, key: str) -> VersionNumber:
+        """The number of a version."""
+        return VersionNumber(self.get(key, int))
+
+    def optional_version(self, key: str) -> VersionNumber | None:
+        """The number of a version, or None."""
+        number = self.optional(key, int)
+        return None if number is None else VersionNumber(number)
+
+    def time(self, key: str) -> datetime:
+        """A time with its offset."""
+        try:
+            moment = datetime.fromisoformat(self.get(key, str))
+        except ValueError:
+            _wrong(f"{key!a} is not a time")
+        if moment.tzinfo is None:
+            _wrong(f"{key!a} is a time without an offset")
+        return moment.astimezone(UTC)
+
+    def objects(self, key: str) -> Iterator[Fields]:
+        """The objects of a list."""
+        return map(Fields, self.get(key, list))
+
+
+def _wrong(fault: str) -> NoReturn:
+    raise InvalidExport(fault)
+
+
+def parse(text: bytes) -> Fields:
+    """Reads one JSON object.
+
+    Raises:
+        InvalidExport: it is none.
+    """
+    try:
+        return Fields(json.loads(text))
+    except (ValueError, RecursionError):
+        raise InvalidExport("not JSON") from None
+
+
+def read_line(text: bytes, model_id: str) -> Line:
+    """Reads what :func:`write_line` wrote of the model of this id.
+
+    Raises:
+        InvalidExport: it is something else, or holds what the registry does not take.
+    """
+    fields = parse(text)
+    try:
+        match fields.get("kind", str):
+            case "model":
+                return _read_model(fields)
+            case "version":
+                return _read_version(fields, model_id)
+            case "alias":
+                return _read_alias(fields, model_id)
+            case "move":
+                return _read_move(fields)
+            case "retired_name":
+                return RetiredName(
+                    ModelName(fields.get("name", str)),
+                    fields.get("model_id", str),
+                    fields.count("last_version"),
+                )
+            case kind:
+                _wrong(f"{kind[:40]!a} is not a kind of line")
+    except InvalidExport:
+        raise
+    except (ModelyardError, ValueError) as error:
+        raise InvalidExport(str(error)) from None
+
+
+def _read_model(fields: Fields) -> Model:
+    return Model(
+        id=fields.get("id", str),
+        name=ModelName(fields.get("name", str)),
+        creator=check_actor(fields.get("creator", str)),
+        created_at=fields.time("created_at"),
+        updated_at=fields.time("updated_at"),
+        description=check_text(fields.get("description", str), "/description"),
+        tags=check_tags(fields.get("tags", dict)),
+        last_version=fields.count("last_version"),
+        revision=fields.count("revision"),
+    )
+
+
+def _read_version(fields: Fields, model_id: str) -> Version:
+    source = fields.optional("source", str)
+    return Version(
+        model_id=model_id,
+        number=fields.version("number"),
+        manifest=Manifest.of(map(_read_file, fields.objects("files"))),
+        creator=check_actor(fields.get("creator", str)),
+        created_at=fields.time("created_at"),
+        updated_at=fields.time("updated_at"),
+        validation=_read_validation(Fields(fields.get("validation", dict))),
+        description=check_text(fields.get("description", str), "/description"),
+        parameters=check_parameters(fields.get("parameters", dict)),
+        metrics=check_metrics(fields.get("metrics", dict)),
+        tags=check_tags(fields.get("tags", dict)),
+        source=None if source is None else check_text(source, "/source"),
+        parents=tuple(
+            Parent(ModelName(parent.get("model", str)), parent.version("version"))
+            for parent in fields.objects("parents")
+        ),
+        revision=fields.count("revision"),
+    )
+
+
+def _short(text: str) -> str:
+    return check_text(text, "/text", most=1000)
+
+
+def _optional(fields: Fields, key: str) -> str | None:
+    text = fields.optional(key, str)
+    return None if text is None else _short(text)
+
+
+def _read_file(fields: Fields) -> FileEntry:
+    return FileEntry(
+        FilePath(fields.get("path", str)),
+        fields.count("size"),
+        Digest(fields.get("sha256", str)),
+        _short(fields.get("media_type", str)),
+        _optional(fields, "format"),
+    )
+
+
+def _read_validation(fields: Fields) -> Validation:
+    return Validation(
+        Verdict(fields.get("verdict", str)),
+        _optional(fields, "engine"),
+        tuple(
+            Finding(
+                _short(finding.get("code", str)),
+                Severity(finding.get("severity", str)),
+                check_text(finding.get("message", str), "/message"),
+                FilePath(finding.get("path", str)),
+            )
+            for finding in fields.objects("findings")
+        ),
+    )
+
+
+def _read_alias(fields: Fields, model_id: str) -> Alias:
+    return Alias(
+        model_id=model_id,
+        name=AliasName(fields.get("name", str)),
+        version=fields.version("version"),
+        previous_version=fields.optional_version("previous_version"),
+        updated_at=fields.time("updated_at"),
+        updated_by=check_actor(fields.get("updated_by", str)),
+        revision=fields.count("revision"),
+    )
+
+
+def _read_move(fields: Fields) -> AliasMoved:
+    return AliasMoved(
+        alias=AliasName(fields.get("alias", str)),
+        version=fields.optional_version("version"),
+        previous_version=fields.optional_version("previous_version"),
+        actor=check_actor(fields.get("actor", str)),
+        at=fields.time("at"),
+    )

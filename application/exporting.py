@@ -1,0 +1,248 @@
+"""Writing the registry, or one model, to a folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from application.blobs import open_blob
+from application.exchange_format import (
+    FORMAT,
+    FORMAT_VERSION,
+    RETIRED_NAMES,
+    SUMMARY,
+    UNFINISHED,
+    Line,
+    blob_file,
+    dumps,
+    model_file,
+    write_line,
+)
+from application.maintenance import Progress
+from application.ports import ArtifactStore, Folder, RegistrySnapshot
+from domain.errors import BlobCorrupt, InvalidDigest, InvalidExport
+from domain.model import Model, RetiredName
+from domain.values import Digest, ModelName
+from domain.version import FileEntry
+
+_CHUNK = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """Writes to ``folder``, which is empty or holds an earlier export; ``model`` None is all."""
+
+    folder: Folder
+    model: ModelName | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """``size``: bytes of all ``blobs``, of which ``kept`` were in the folder already."""
+
+    models: int
+    versions: int
+    blobs: int
+    size: int
+    kept: int
+
+
+class BlobSet:
+    """Distinct blobs with their sizes, in 40 bytes for each time one is mentioned."""
+
+    def __init__(self) -> None:
+        self._mentions = [bytearray() for _ in range(256)]
+        self._opened: tuple[int, set[bytes]] = (-1, set())
+
+    def add(self, files: Iterable[FileEntry]) -> None:
+        """Takes note of the files' blobs."""
+        for file in files:
+            raw = bytes.fromhex(file.sha256)
+            self._mentions[raw[0]] += raw + file.size.to_bytes(8, "big")
+
+    def __iter__(self) -> Iterator[tuple[Digest, int]]:
+        """In the order of the digests; one that is mentioned with two sizes comes twice."""
+        for bucket in self._mentions:
+            for one in sorted({bytes(bucket[i : i + 40]) for i in range(0, len(bucket), 40)}):
+                yield Digest(one[:32].hex()), int.from_bytes(one[32:], "big")
+
+    def __contains__(self, digest: Digest) -> bool:
+        """Quick where digests that begin alike are asked for one after another."""
+        raw = bytes.fromhex(digest)
+        if self._opened[0] != raw[0]:
+            bucket = self._mentions[raw[0]]
+            self._opened = raw[0], {bytes(bucket[i : i + 32]) for i in range(0, len(bucket), 40)}
+        return raw in self._opened[1]
+
+
+@dataclass(slots=True)
+class _Written:
+    """What has been written so far."""
+
+    files: dict[str, dict[str, object]] = field(default_factory=dict)
+    blobs: BlobSet = field(default_factory=BlobSet)
+    models: int = 0
+    versions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ExportHandler:
+    snapshot: Callable[[], RegistrySnapshot]
+    store: ArtifactStore
+
+    async def __call__(
+        self, command: Export, tell: Callable[[Progress], None] = lambda _: None
+    ) -> Exported:
+        """Writes the rows as they are at one moment, then the blobs they name.
+
+        The same content gives the same bytes. What is in the folder from an earlier export, whole
+        or broken off, is brought up to date; blobs that are there are not written again.
+
+        Raises:
+            ModelNotFound
+            InvalidExport: the folder holds something that is no export; it is left alone.
+            BlobCorrupt: the store lost a blob, or a version was deleted and collected meanwhile.
+            StoreUnavailable, DatabaseUnavailable, OSError: exporting again goes on from here.
+        """
+        folder = command.folder
+        await _claim(folder)
+        written = _Written()
+        async with self.snapshot() as snapshot:
+            await self._write_rows(snapshot, command, written)
+        blobs, size, kept = await self._write_blobs(folder, written.blobs, tell)
+        await _prune(folder, written)
+        summary = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "model": command.model,
+            "models": written.models,
+            "versions": written.versions,
+            "blobs": blobs,
+            "size": size,
+            "files": written.files,
+        }
+        await folder.write(SUMMARY, _once(dumps(summary)))
+        await folder.remove(UNFINISHED)
+        return Exported(written.models, written.versions, blobs, size, kept)
+
+    async def _write_rows(
+        self, snapshot: RegistrySnapshot, command: Export, written: _Written
+    ) -> None:
+        ids = set()
+        async for model in snapshot.models(command.model):
+            ids.add(model.id)
+            written.models += 1
+            lines = _lines(snapshot, model, written)
+            await _write(command.folder, model_file(model.id), lines, written)
+        names = (
+            name
+            async for name in snapshot.retired_names()
+            if command.model is None or name.model_id in ids
+        )
+        await _write(command.folder, RETIRED_NAMES, names, written)
+
+    async def _write_blobs(
+        self, folder: Folder, blobs: BlobSet, tell: Callable[[Progress], None]
+    ) -> tuple[int, int, int]:
+        total = sum(size for _, size in blobs)
+        count = done = kept = 0
+        for digest, size in blobs:
+            if await folder.size(blob_file(digest)) == size:
+                kept += 1
+            else:
+                await folder.write(blob_file(digest), self._checked(digest, size))
+            count, done = count + 1, done + size
+            tell(Progress(done, total))
+        return count, done, kept
+
+    async def _checked(self, digest: Digest, size: int) -> AsyncIterator[bytes]:
+        hasher, left = hashlib.sha256(), size
+        async with aclosing(await open_blob(self.store, digest)) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                hasher.update(chunk)
+                left -= len(chunk)
+                yield chunk
+        if left or hasher.hexdigest() != digest:
+            raise BlobCorrupt(f"The bytes of the blob {digest} have changed in the store.")
+
+
+async def _claim(folder: Folder) -> None:
+    """Marks the folder as holding an unfinished export.
+
+    Raises:
+        InvalidExport: it holds something else.
+    """
+    ours = [await folder.size(name) is not None for name in (SUMMARY, UNFINISHED)]
+    if not any(ours):
+        async for name in folder.names():
+            raise InvalidExport(
+                f"The folder holds {name[:200]!a} and no export; "
+                "name an empty or a new folder, or one with an earlier export."
+            )
+    await folder.write(UNFINISHED, _once(b"This export is not whole; export again.\n"))
+    await folder.remove(SUMMARY)
+
+
+async def _prune(folder: Folder, written: _Written) -> None:
+    """Removes what an earlier export left and this one does not name."""
+    strangers = [
+        name async for name in folder.names() if name != UNFINISHED and not _named(name, written)
+    ]
+    for name in strangers:
+        await folder.remove(name)
+
+
+def _named(name: str, written: _Written) -> bool:
+    if name in written.files:
+        return True
+    try:
+        digest = Digest(name.rpartition("/")[2])
+    except InvalidDigest:
+        return False
+    return name == blob_file(digest) and digest in written.blobs
+
+
+async def _lines(
+    snapshot: RegistrySnapshot, model: Model, written: _Written
+) -> AsyncIterator[Line]:
+    yield model
+    async for version in snapshot.versions(model):
+        written.versions += 1
+        written.blobs.add(version.manifest.files)
+        yield version
+    for alias in await snapshot.aliases(model):
+        yield alias
+    async for move in snapshot.moves(model):
+        yield move
+
+
+async def _write(
+    folder: Folder,
+    name: str,
+    lines: AsyncIterator[Line] | AsyncIterator[RetiredName],
+    written: _Written,
+) -> None:
+    hasher, size = hashlib.sha256(), 0
+
+    async def chunks() -> AsyncIterator[bytes]:
+        nonlocal size
+        chunk = b""
+        async for line in lines:
+            chunk += write_line(line)
+            if len(chunk) >= _CHUNK:
+                hasher.update(chunk)
+                size += len(chunk)
+                yield chunk
+                chunk = b""
+        hasher.update(chunk)
+        size += len(chunk)
+        yield chunk
+
+    await folder.write(name, chunks())
+    written.files[name] = {"size": size, "sha256": hasher.hexdigest()}
+
+
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content

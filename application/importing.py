@@ -1,0 +1,332 @@
+"""Reading what an export wrote into the registry."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from application.exchange_format import (
+    FORMAT,
+    FORMAT_VERSION,
+    RETIRED_NAMES,
+    SUMMARY,
+    Fields,
+    Line,
+    blob_file,
+    model_file,
+    parse,
+    read_line,
+)
+from application.exporting import BlobSet
+from application.maintenance import Progress
+from application.ports import ArtifactStore, Folder, UnitOfWork
+from domain.alias import Alias
+from domain.errors import (
+    InvalidExport,
+    ModelExists,
+    ModelNameRetired,
+    ModelNotFound,
+)
+from domain.events import AliasMoved
+from domain.model import Model, RetiredName
+from domain.values import AliasName, Digest, VersionNumber
+from domain.version import Version
+
+_MOST = 1 << 30
+_MODEL_FILE = re.compile(r"models/([0-9a-f]{32})\.jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """``skip_existing`` leaves out models whose name is taken, instead of refusing the whole."""
+
+    folder: Folder
+    skip_existing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """``present``: models that were there just as exported, from an import that broke off, say.
+    ``skipped``: names that another model bears. ``blobs`` and ``size`` (bytes): what was copied."""
+
+    models: int
+    versions: int
+    blobs: int
+    size: int
+    present: int
+    skipped: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Checked:
+    """What a whole and sound export holds."""
+
+    models: list[Model] = field(default_factory=list)
+    retired: dict[str, RetiredName] = field(default_factory=dict)
+    blobs: BlobSet = field(default_factory=BlobSet)
+    versions: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ImportHandler:
+    uow: Callable[[], UnitOfWork]
+    store: ArtifactStore
+
+    async def __call__(
+        self, command: Import, tell: Callable[[Progress], None] = lambda _: None
+    ) -> Imported:
+        """Checks the whole folder first, then imports model by model, each in one transaction.
+
+        Numbers, times, creators, histories and retired names stay what they were. Importing once
+        more after it broke off goes on from there.
+
+        Raises:
+            InvalidExport: the folder is incomplete or damaged; nothing has changed.
+            ModelExists: a name is taken by another model; nothing has changed.
+            ModelNameRetired: versions were published under a name by another model that is gone;
+                nothing has changed.
+            StoreFull, StoreUnavailable, DatabaseUnavailable: import again to go on.
+        """
+        folder = command.folder
+        checked = await _check(folder, lambda done, total: tell(Progress(done, 2 * total)))
+        new, present, skipped = await self._sort_out(checked, skip=command.skip_existing)
+        versions = blobs = size = done = 0
+        for model in new:
+            of_model = BlobSet()
+            async for line in _lines(folder, model_file(model.id), model.id):
+                if isinstance(line, Version):
+                    of_model.add(line.manifest.files)
+            for digest, length in of_model:
+                if await self._bring(folder, digest, length):
+                    blobs, size = blobs + 1, size + length
+                done += length
+                tell(Progress(min(checked.size + done, 2 * checked.size), 2 * checked.size))
+            versions += await self._insert(folder, model)
+        await self._retire(checked)
+        return Imported(len(new), versions, blobs, size, present, tuple(skipped))
+
+    async def _sort_out(
+        self, checked: _Checked, *, skip: bool
+    ) -> tuple[list[Model], int, list[str]]:
+        new: list[Model] = []
+        skipped: list[str] = []
+        present = 0
+        for model in checked.models:
+            async with self.uow() as uow:
+                noted = await uow.models.retired(model.name)
+                if noted is not None and noted.model_id == model.id:
+                    model.last_version = max(model.last_version, noted.last_version)
+                try:
+                    there = await uow.models.get(model.name)
+                except ModelNotFound:
+                    _check_numbers(model, noted, checked.retired.get(model.name))
+                    new.append(model)
+                    continue
+            if there == model:
+                present += 1
+            elif skip:
+                skipped.append(model.name)
+            else:
+                raise ModelExists(
+                    f"There is a model {model.name!a} already; nothing was imported. "
+                    "Leave out what exists with --skip-existing."
+                )
+        return new, present, skipped
+
+    async def _bring(self, folder: Folder, digest: Digest, size: int) -> bool:
+        """Makes sure that the blob is in the store; True when it was not."""
+        there = await self.store.renew(digest)
+        if there is not None and there.size == size:
+            return False
+        async with self.store.stage() as blob:
+            async for chunk in folder.read(blob_file(digest)):
+                await blob.write(chunk)
+            if (await blob.finish()) != (digest, size):
+                raise InvalidExport(f"{blob_file(digest)} has changed since it was checked.")
+            await blob.commit()
+        return True
+
+    async def _insert(self, folder: Folder, model: Model) -> int:
+        versions = 0
+        aliases: dict[AliasName, Alias] = {}
+        async with self.uow() as uow:
+            await uow.models.add(model)
+            async for line in _lines(folder, model_file(model.id), model.id):
+                if isinstance(line, Version):
+                    versions += 1
+                    await uow.versions.add(line)
+                elif isinstance(line, Alias):
+                    aliases[line.name] = line
+                elif isinstance(line, AliasMoved):
+                    await _replay(uow, model, aliases.get(line.alias), line)
+            await uow.commit()
+        return versions
+
+    async def _retire(self, checked: _Checked) -> None:
+        async with self.uow() as uow:
+            for name in checked.retired.values():
+                await uow.models.retire(name)
+            await uow.commit()
+
+
+def _check_numbers(model: Model, noted: RetiredName | None, known: RetiredName | None) -> None:
+    """Numbers that another model handed out under this name must not get a second meaning."""
+    last = known.last_version if known else 0
+    if noted is not None and noted.model_id != model.id and noted.last_version > last:
+        raise ModelNameRetired(
+            f"Versions up to {noted.last_version} were published as {model.name!a} by another "
+            "model that is gone; importing would give those numbers a second meaning."
+        )
+
+
+async def _replay(uow: UnitOfWork, model: Model, alias: Alias | None, move: AliasMoved) -> None:
+    """Adds a move to the history; the alias is what it has become, for older versions may be gone.
+
+    Its moves end with it where it was deleted.
+    """
+    if alias is not None:
+        await uow.aliases.put(alias, move)
+        return
+    last = move.version or move.previous_version or VersionNumber(1)
+    gone = Alias(model.id, move.alias, last, None, move.at, move.actor)
+    await uow.aliases.remove(gone, move)
+
+
+# --- checking -----------------------------------------------------------------------------------
+
+
+async def _check(folder: Folder, tell: Callable[[int, int], None]) -> _Checked:
+    """Reads the whole export.
+
+    Raises:
+        InvalidExport: it is not one, not whole, or damaged.
+    """
+    files = await _check_summary(folder)
+    checked = _Checked()
+    for name in sorted(files):
+        if name == RETIRED_NAMES:
+            async for line in _lines(folder, name, "", files[name]):
+                if not isinstance(line, RetiredName):
+                    raise InvalidExport(f"{name} holds something else than retired names.")
+                checked.retired[line.name] = line
+        else:
+            await _check_model(folder, name, files[name], checked)
+    if len({model.name for model in checked.models}) < len(checked.models):
+        raise InvalidExport("Two of its models have one name.")
+    checked.models.sort(key=lambda model: model.name)
+    checked.size = sum(size for _, size in checked.blobs)
+    await _check_blobs(folder, checked, tell)
+    return checked
+
+
+async def _check_summary(folder: Folder) -> dict[str, tuple[int, str]]:
+    if await folder.size(SUMMARY) is None:
+        raise InvalidExport(f"There is no {SUMMARY}: this is no export, or one that broke off.")
+    try:
+        summary = parse(await _whole(folder, SUMMARY))
+        if summary.get("format", str) != FORMAT:
+            raise InvalidExport(f"its format is not {FORMAT}")
+        if (version := summary.count("format_version")) != FORMAT_VERSION:
+            raise InvalidExport(
+                f"it has format version {version}, this release reads {FORMAT_VERSION}"
+            )
+        files = {}
+        for name, document in summary.get("files", dict).items():
+            if name != RETIRED_NAMES and not _MODEL_FILE.fullmatch(name):
+                raise InvalidExport(f"{name[:100]!a} is no file of an export")
+            entry = Fields(document)
+            files[name] = entry.count("size"), entry.get("sha256", str)
+        if RETIRED_NAMES not in files or len(files) - 1 != summary.count("models"):
+            raise InvalidExport("it does not name every file")
+    except InvalidExport as error:
+        raise InvalidExport(f"{SUMMARY} is damaged: {error.detail}.") from None
+    return files
+
+
+async def _whole(folder: Folder, name: str) -> bytes:
+    content = bytearray()
+    async for chunk in folder.read(name):
+        content += chunk
+        if len(content) > _MOST:
+            raise InvalidExport(f"more than {_MOST} bytes")
+    return bytes(content)
+
+
+async def _check_model(
+    folder: Folder, name: str, expected: tuple[int, str], checked: _Checked
+) -> None:
+    model_id = name.removeprefix("models/").removesuffix(".jsonl")
+    model: Model | None = None
+    numbers: set[VersionNumber] = set()
+    newest = 0
+    aliases: dict[AliasName, Alias] = {}
+    ends: dict[AliasName, tuple[int, AliasMoved]] = {}
+    async for line in _lines(folder, name, model_id, expected):
+        if isinstance(line, Model) and model is None and line.id == model_id:
+            model = line
+        elif isinstance(line, Version) and model and newest < line.number <= model.last_version:
+            newest = line.number
+            numbers.add(line.number)
+            checked.versions += 1
+            checked.blobs.add(line.manifest.files)
+        elif isinstance(line, Alias) and line.version in numbers and line.name not in aliases:
+            aliases[line.name] = line
+        elif isinstance(line, AliasMoved) and model:
+            ends[line.alias] = ends.get(line.alias, (0, line))[0] + 1, line
+        else:
+            raise InvalidExport(f"{name} has a line that does not fit what is before it.")
+    if model is None:
+        raise InvalidExport(f"{name} is empty.")
+    live = {alias for alias, (_, move) in ends.items() if move.version is not None}
+    if live != aliases.keys() or any(not _ends_as(aliases[name], *ends[name]) for name in live):
+        raise InvalidExport(f"{name} has an alias that is not what its history says.")
+    checked.models.append(model)
+
+
+def _ends_as(alias: Alias, moves: int, last: AliasMoved) -> bool:
+    return (alias.version, alias.revision) == (last.version, moves)
+
+
+async def _check_blobs(folder: Folder, checked: _Checked, tell: Callable[[int, int], None]) -> None:
+    done = 0
+    for digest, size in checked.blobs:
+        hasher, length = hashlib.sha256(), 0
+        if await folder.size(blob_file(digest)) is None:
+            raise InvalidExport(f"{blob_file(digest)} is missing.")
+        async for chunk in folder.read(blob_file(digest)):
+            hasher.update(chunk)
+            length += len(chunk)
+            tell(done + length, checked.size)
+        if length != size or hasher.hexdigest() != digest:
+            raise InvalidExport(f"{blob_file(digest)} is damaged: its bytes are not those named.")
+        done += size
+
+
+async def _lines(
+    folder: Folder, name: str, model_id: str, expected: tuple[int, str] | None = None
+) -> AsyncIterator[Line]:
+    """The lines of a file; with ``expected`` its size and sha256 are checked at the end.
+
+    Raises:
+        InvalidExport: the file is missing, damaged, or has a line that is wrong.
+    """
+    hasher, size, number, rest = hashlib.sha256(), 0, 0, b""
+    try:
+        async for chunk in folder.read(name):
+            hasher.update(chunk)
+            size += len(chunk)
+            first, *more = chunk.split(b"\n")
+            rest += first
+            for text in more:
+                number += 1
+                line, rest = rest, text
+                yield read_line(line, model_id)
+    except FileNotFoundError:
+        raise InvalidExport(f"{name} is missing.") from None
+    except InvalidExport as error:
+        raise InvalidExport(f"{name} line {number}: {error.detail}") from None
+    if rest or (expected is not None and (size, hasher.hexdigest()) != expected):
+        raise InvalidExport(f"{name} is damaged: it is not what {SUMMARY} says.")

@@ -1,0 +1,6 @@
+"""``python -m entrypoints.cli``."""
+
+from entrypoints.cli import main
+
+if __name__ == "__main__":  # worker processes import this module under another name
+    main()

@@ -1,0 +1,73 @@
+"""The application: its commands, and what becomes of everything they raise."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import typer
+
+from domain.errors import ModelyardError
+from entrypoints.cli import aliases, exits, files, models, service, upkeep
+from entrypoints.cli.output import plain
+
+app = typer.Typer(
+    name="modelyard-server",
+    help="Runs and keeps a registry for machine-learning models.\n\n"
+    "The commands work on the registry that the settings name (see 'serve --help'), "
+    "on this machine and without the service. A version is named as NAME@3, NAME@latest "
+    "or NAME@ALIAS.",
+    epilog=exits.EXPLAINED,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for theme in (models, files, aliases, service, upkeep):
+    theme.add_to(app)
+
+
+def run(arguments: list[str]) -> int:
+    """Runs one command line and returns its exit code."""
+    json = "--json" in arguments
+    try:
+        status = app(arguments, prog_name="modelyard-server", standalone_mode=False)
+        sys.stdout.flush()
+    except ModelyardError as error:
+        return exits.tell(error, json=json)
+    except typer.TyperException as error:
+        return _refuse(error, json=json)
+    except (typer.Abort, KeyboardInterrupt):
+        status = exits.INTERRUPTED
+    except BrokenPipeError:
+        _forget_stdout()
+        return exits.BROKEN_PIPE
+    except OSError as error:
+        detail = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+        exits.problem("io.failed", "The disk refused", detail, exits.UNEXPECTED, json=json)
+        return exits.UNEXPECTED
+    if status == exits.INTERRUPTED:
+        exits.problem("interrupted", "Interrupted", "Interrupted", status, json=json)
+    return status or 0
+
+
+def _refuse(error: typer.TyperException, *, json: bool) -> int:
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        print(plain(context.get_usage()), file=sys.stderr)
+        print(f"Try '{context.command_path} --help' for help.", file=sys.stderr)
+    detail = " ".join(error.format_message().split())
+    status = error.exit_code
+    exits.problem("usage.invalid", "The command line is wrong", detail, status, json=json)
+    return status
+
+
+def _forget_stdout() -> None:
+    """Whoever read the output is gone: what is left of it must not fail once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def main() -> NoReturn:
+    """Runs the command line of this process."""
+    sys.exit(run(sys.argv[1:]))

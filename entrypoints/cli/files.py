@@ -1,0 +1,286 @@
+"""``publish`` and ``download``: bytes into the registry and out of it."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from anyio import open_file
+
+from application.blobs import OpenFile, OpenFileHandler
+from application.ports import Folder, RegistryReader
+from application.publishing import IncomingFile, PublishDetails, Published, PublishVersion
+from application.records import FileRecord, VersionRecord
+from domain.errors import BlobCorrupt
+from domain.values import AliasName, FilePath, ModelName, Reference, VersionNumber
+from domain.version import Parent, VersionDetails
+from entrypoints.cli.options import (
+    EVERYDAY,
+    Description,
+    Json,
+    Metrics,
+    Name,
+    Parameters,
+    Tags,
+    User,
+    actor,
+    add,
+    metrics,
+    pairs,
+    parameters,
+    version_named,
+)
+from entrypoints.cli.output import Tell, plural, print_json, progress, say, size
+from entrypoints.cli.runtime import with_registry
+
+if TYPE_CHECKING:
+    from entrypoints.container import Container
+
+_CHUNK = 1 << 20
+
+
+# --- publish ------------------------------------------------------------------------------------
+
+
+def publish(
+    name: Name,
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE_OR_FOLDER",
+            help="A file is stored under its name, what is in a folder under its path in there; "
+            "names that begin with a dot are left out of folders.",
+        ),
+    ],
+    *,
+    param: Parameters = None,
+    metric: Metrics = None,
+    tag: Tags = None,
+    description: Description = "",
+    alias: Annotated[
+        list[str] | None, typer.Option("--alias", help="Point this at it; may be repeated.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option("--source", help="What produced it: a URI or free text.")
+    ] = None,
+    parent: Annotated[
+        list[str] | None,
+        typer.Option("--parent", metavar="NAME@VERSION", help="Made from this; may be repeated."),
+    ] = None,
+    create_model: Annotated[
+        bool, typer.Option("--create-model", help="Register the model if need be.")
+    ] = False,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option("--idempotency-key", help="Publishing the same again under this key does nothing."),
+    ] = None,
+    user: User = "",
+    json: Json = False,
+) -> None:
+    """Publish files as the next version of a model."""
+    model, who = ModelName(name), actor(user)
+    found = dict(_find(sources))
+    parents = [version_named(text) for text in parent or ()]
+    details = VersionDetails(
+        description, parameters(param), metrics(metric), pairs(tag, "--tag"), source
+    )
+    aliases = tuple(AliasName(text) for text in alias or ())
+
+    async def work(container: Container) -> Published:
+        made_from = tuple([await _parent(container.reader(), *named) for named in parents])
+        whole = VersionDetails(
+            details.description,
+            details.parameters,
+            details.metrics,
+            details.tags,
+            details.source,
+            made_from,
+        )
+        with progress(f"Publishing {model}") as tell:
+            upload = _Upload(found, tell)
+            said = PublishDetails(whole, aliases, create_model)
+            command = PublishVersion(model, who, upload.parts(said), idempotency_key)
+            return await container.publish_version()(command)
+
+    published = with_registry(work)
+    record = published.version.record
+    if json:
+        print_json(record)
+    else:
+        again = " (published before)" if published.replayed else ""
+        files = plural(len(record.files), "file")
+        say(f"Published {record.model}@{record.version}: {files}, {size(record.size)}{again}.")
+
+
+def _find(sources: Sequence[Path]) -> Iterator[tuple[FilePath, Path]]:
+    """The files to publish, under the paths they get.
+
+    Raises:
+        OSError: one cannot be found, or is no plain file.
+        InvalidFilePath: its path cannot be stored.
+    """
+    seen: dict[str, Path] = {}
+    for source in sources:
+        files = _walk(source) if source.is_dir() else [(source.resolve().name, source)]
+        for name, file in files:
+            if not file.is_file():
+                missing = not file.exists()
+                code = errno.ENOENT if missing else errno.EINVAL
+                text = "no such file or folder" if missing else "neither a file nor a folder"
+                raise OSError(code, text, str(file))
+            path = FilePath(name)
+            if twin := seen.get(path):
+                raise typer.BadParameter(f"{twin} and {file} would both be stored as {path}")
+            seen[path] = file
+            yield path, file
+    if not seen:
+        raise typer.BadParameter("there is no file to publish in there")
+
+
+def _walk(root: Path) -> Iterator[tuple[str, Path]]:
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith("."):
+                file = Path(folder, name)
+                yield file.relative_to(root).as_posix(), file
+        for name in folders:
+            if Path(folder, name).is_symlink():
+                raise OSError(errno.EINVAL, "a link to a folder", str(Path(folder, name)))
+
+
+async def _parent(reader: RegistryReader, model: ModelName, reference: Reference) -> Parent:
+    if isinstance(reference, VersionNumber):
+        return Parent(model, reference)
+    found = await reader.version(model, reference)
+    return Parent(model, VersionNumber(found.record.version))
+
+
+@dataclass(slots=True)
+class _Upload:
+    files: dict[FilePath, Path]
+    tell: Tell
+    done: int = 0
+    total: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.total = sum(file.stat().st_size for file in self.files.values())
+
+    async def parts(self, details: PublishDetails) -> AsyncIterator[IncomingFile | PublishDetails]:
+        yield details
+        for path, file in self.files.items():
+            yield IncomingFile(path, self._read(file))
+
+    async def _read(self, file: Path) -> AsyncIterator[bytes]:
+        async with await open_file(file, "rb", buffering=0) as stream:
+            while chunk := await stream.read(_CHUNK):
+                self.done += len(chunk)
+                self.tell(self.done, self.total)
+                yield chunk
+
+
+# --- download -----------------------------------------------------------------------------------
+
+
+def download(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME@VERSION", help="churn@3, churn@latest, churn@champion")
+    ],
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PATH", help="Only these files of the version."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Where to.", show_default="NAME-NUMBER"),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite files that have other content.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Download the files of a version.
+
+    Each file appears once it is whole and its sha256 is right. Files that are there already with
+    the right content are not fetched again.
+    """
+    model, reference = version_named(name)
+
+    async def work(container: Container) -> tuple[VersionRecord, Path, list[FileRecord]]:
+        version = (await container.reader().version(model, reference)).record
+        pinned = VersionNumber(version.version)
+        wanted = [file.path for file in version.files] if not paths else list(dict.fromkeys(paths))
+        opener: OpenFileHandler = container.open_file()
+        opened = [await opener(OpenFile(model, pinned, path)) for path in wanted]
+        into = output or Path(f"{version.model}-{version.version}")
+        folder: Folder = container.folder(into)
+        with progress(f"Downloading {version.model}@{version.version}") as tell:
+            fetching = _Fetching(sum(one.file.size for one in opened), tell)
+            for one in opened:
+                if not await _is_there(folder, one.file, into, force=force):
+                    chunks = fetching.checked(await one.read(), one.file)
+                    await folder.write(one.file.path, chunks)
+        return version, into, [one.file for one in opened]
+
+    version, into, files = with_registry(work)
+    if json:
+        print_json(
+            {
+                "model": version.model,
+                "version": version.version,
+                "folder": str(into.absolute()),
+                "files": files,
+            }
+        )
+    else:
+        total = size(sum(file.size for file in files))
+        at = f"{version.model}@{version.version}"
+        say(f"Downloaded {at} to {into}: {plural(len(files), 'file')}, {total}.")
+
+
+async def _is_there(folder: Folder, file: FileRecord, into: Path, *, force: bool) -> bool:
+    there = await folder.size(file.path)
+    if there is None:
+        return False
+    if there == file.size:
+        hasher = hashlib.sha256()
+        async for chunk in folder.read(file.path):
+            hasher.update(chunk)
+        if hasher.hexdigest() == file.sha256:
+            return True
+    if not force:
+        path = str(into / file.path)
+        raise FileExistsError(errno.EEXIST, "it has other content; --force overwrites it", path)
+    return False
+
+
+@dataclass(slots=True)
+class _Fetching:
+    total: int
+    tell: Tell
+    done: int = 0
+
+    async def checked(self, chunks: AsyncIterator[bytes], file: FileRecord) -> AsyncIterator[bytes]:
+        hasher = hashlib.sha256()
+        async with aclosing(chunks):  # type: ignore[type-var]
+            async for chunk in chunks:
+                hasher.update(chunk)
+                self.done += len(chunk)
+                self.tell(self.done, self.total)
+                yield chunk
+        if hasher.hexdigest() != file.sha256:
+            raise BlobCorrupt(
+                f"The stored bytes of {file.path!a} are damaged; run 'modelyard-server verify'."
+            )
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds these commands."""
+    add(app, EVERYDAY, {"publish": publish, "download": download})

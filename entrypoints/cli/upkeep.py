@@ -1,0 +1,182 @@
+"""Keeping a registry: gc, verify, stats, export, import."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from application.exporting import Export, Exported
+from application.importing import Import, Imported
+from application.maintenance import Collected, CollectGarbage, Verified
+from application.records import RegistryStats
+from domain.values import ModelName
+from entrypoints.cli import exits
+from entrypoints.cli.options import UPKEEP, Json, add, duration
+from entrypoints.cli.output import (
+    plural,
+    print_fields,
+    print_json,
+    progress,
+    say,
+    size,
+    working,
+)
+from entrypoints.cli.runtime import with_registry
+
+if TYPE_CHECKING:
+    from entrypoints.container import Container
+
+
+def gc(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what would be removed.")
+    ] = False,
+    grace: Annotated[
+        str,
+        typer.Option(
+            metavar="DURATION",
+            help="Spare what is younger: 90s, 30m, 24h, 7d, or a number of hours. It must be "
+            "longer than the longest publish takes.",
+        ),
+    ] = "24h",
+    json: Json = False,
+) -> None:
+    """Remove the bytes that no version names any more, and what broken uploads left."""
+    command = CollectGarbage(duration(grace), dry_run)
+
+    async def work(container: Container) -> Collected:
+        with working("Collecting garbage"):
+            return await container.collect_garbage()(command)
+
+    collected = with_registry(work)
+    if json:
+        print_json({**asdict(collected), "dry_run": dry_run})
+        return
+    say(
+        f"{'Would remove' if dry_run else 'Removed'} {plural(collected.blobs, 'blob')} "
+        f"({size(collected.size)}) and {plural(collected.staged, 'broken upload')} "
+        f"({size(collected.staged_size)}); kept {plural(collected.kept, 'blob')}."
+    )
+
+
+def verify(json: Json = False) -> None:
+    """Read every stored byte again, and tell what is damaged or missing: exit code 7."""
+
+    async def work(container: Container) -> Verified:
+        with progress("Verifying") as tell:
+            return await container.verify()(lambda at: tell(at.done, at.total))
+
+    verified = with_registry(work)
+    if json:
+        print_json({**asdict(verified), "clean": verified.clean})
+    else:
+        for digest in verified.missing:
+            say(f"missing  {digest}")
+        for digest in verified.corrupt:
+            say(f"corrupt  {digest}")
+        say(
+            f"{plural(verified.blobs, 'blob')} ({size(verified.size)}): "
+            f"{len(verified.corrupt)} corrupt, {len(verified.missing)} missing, "
+            f"{verified.unreferenced} that no version names."
+        )
+    if not verified.clean:
+        raise typer.Exit(exits.CORRUPT)
+
+
+def stats(json: Json = False) -> None:
+    """Count what the registry holds."""
+
+    async def work(container: Container) -> RegistryStats:
+        return await container.reader().stats()
+
+    counted = with_registry(work)
+    if json:
+        print_json(counted)
+        return
+    print_fields(
+        [
+            ("models", counted.models),
+            ("versions", counted.versions),
+            ("aliases", counted.aliases),
+            ("files", f"{counted.files} ({size(counted.size)})"),
+            ("blobs", f"{counted.blobs} ({size(counted.distinct_size)})"),
+        ]
+    )
+
+
+def export(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR",
+            help="A new or empty folder, or one with an earlier export, to bring up to date.",
+        ),
+    ],
+    model: Annotated[str | None, typer.Option("--model", help="Only this model.")] = None,
+    json: Json = False,
+) -> None:
+    """Write the registry, or one model, to a folder.
+
+    The rows are those of one moment; the service may go on meanwhile. The same content gives the
+    same files, byte for byte. Run it again after it broke off, and it goes on.
+    """
+    name = None if model is None else ModelName(model)
+
+    async def work(container: Container) -> Exported:
+        command = Export(container.folder(folder), name)
+        with progress("Exporting") as tell:
+            return await container.export_registry()(command, lambda at: tell(at.done, at.total))
+
+    exported = with_registry(work)
+    if json:
+        print_json({**asdict(exported), "folder": str(folder.absolute())})
+        return
+    say(
+        f"Exported {plural(exported.models, 'model')} with {plural(exported.versions, 'version')} "
+        f"to {folder}: {plural(exported.blobs, 'blob')}, {size(exported.size)}"
+        f"{f', {exported.kept} of them there before' if exported.kept else ''}."
+    )
+
+
+def import_(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What export wrote.")],
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave out models whose name is taken.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Read what 'export' wrote into the registry.
+
+    The folder is checked whole before anything changes. Numbers, times, creators and histories
+    stay what they were. Run it again after it broke off, and it goes on.
+    """
+
+    async def work(container: Container) -> Imported:
+        command = Import(container.folder(folder), skip_existing)
+        with progress("Importing") as tell:
+            return await container.import_registry()(command, lambda at: tell(at.done, at.total))
+
+    imported = with_registry(work)
+    if json:
+        print_json(asdict(imported))
+        return
+    say(
+        f"Imported {plural(imported.models, 'model')} with {plural(imported.versions, 'version')} "
+        f"and {plural(imported.blobs, 'new blob')} ({size(imported.size)})."
+    )
+    if imported.present:
+        say(f"{plural(imported.present, 'model')} were there already, just as exported.")
+    for name in imported.skipped:
+        say(f"skipped  {name}")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds these commands."""
+    add(
+        app,
+        UPKEEP,
+        {"gc": gc, "verify": verify, "stats": stats, "export": export, "import": import_},
+    )
