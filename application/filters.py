@@ -131,6 +131,7 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _COMPARISONS = frozenset({"=", "!=", "<", "<=", ">", ">="})
 _KEYWORDS = frozenset({"AND", "OR", "NOT", "IN", "IS", "NULL", "LIKE", "ILIKE"})
 
@@ -146,6 +147,8 @@ class _Token:
 
 
 def _tokens(text: str) -> list[_Token]:
+    if strange := _UNSTORABLE.search(text):
+        raise InvalidFilter(f"{strange[0]!a} is not allowed", position=strange.start())
     tokens, position = [], 0
     while text[position:].strip():
         match = _TOKEN.match(text, position)
@@ -305,6 +308,8 @@ class _Parser:
 
     def _dotted(self, key: str) -> str:
         while self._accept("."):
+            if self._here.kind not in {"word", "number"}:
+                raise self._wrong("expected the rest of a key (odd ones stand in `backquotes`)")
             key += "." + self._take().text
         return key
 
@@ -356,8 +361,6 @@ def parse_filter(text: str, vocabulary: Vocabulary) -> Expression:
     """
     if len(text) > MAX_FILTER:
         raise InvalidFilter(f"longer than {MAX_FILTER} characters", position=MAX_FILTER)
-    if "\0" in text:
-        raise InvalidFilter("a NUL character is not allowed", position=text.index("\0"))
     return _Parser(text, vocabulary).whole()
 
 
