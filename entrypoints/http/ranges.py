@@ -6,14 +6,14 @@ import re
 
 from domain.errors import RangeNotSatisfiable
 
-_RANGE = re.compile(r"bytes=\s*(\d*)-(\d*)\s*", re.IGNORECASE)
+_RANGE = re.compile(r"bytes=\s*(\d*)-(\d*)\s*", re.IGNORECASE | re.ASCII)
 
 
 def parse_range(header: str, size: int) -> tuple[int, int] | None:
     """The half-open range [start, stop) that a Range header asks of ``size`` bytes.
 
     None where the whole should be sent: another unit, a broken header, or several ranges, all of
-    which a server may ignore.
+    which a server may ignore; and the last bytes of an empty file, which no 206 can tell of.
 
     Raises:
         RangeNotSatisfiable: it is well-formed and outside the file.
@@ -22,6 +22,8 @@ def parse_range(header: str, size: int) -> tuple[int, int] | None:
     if match is None or match.groups() == ("", "") or len(header) > 100:
         return None
     first, last = match.groups()
+    if not first and size == 0 and int(last) > 0:
+        return None
     if not first:
         start, stop = max(0, size - int(last)), size
     else:
