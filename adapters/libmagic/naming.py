@@ -14,34 +14,40 @@ from domain.values import FilePath
 
 _CERTAIN = re.compile(
     r"""
-      image/(?: jpeg | png | gif | bmp | webp | tiff | heic | heif | avif | jp2 | svg\+xml | x-xcf
+      image/(?: jpeg | png | gif | bmp | webp | tiff | heic | heif | avif | jp2 | x-xcf
               | vnd\.adobe\.photoshop | vnd\.djvu.* )
     | video/(?: mp4 | quicktime | webm | ogg | x-matroska | x-msvideo | x-ms-asf | x-flv | x-m4v
               | 3gpp2? | x-ms-wmv )
     | audio/(?: x-wav | wav | flac | x-flac | ogg | midi | x-aiff | x-m4a | mp4 | amr )
-    | font/.* | application/(?: font-sfnt | vnd\.ms-opentype | vnd\.ms-fontobject )
-    | text/(?: html | x-shellscript | x-msdos-batch | x-php | rtf | x-bytecode\.python )
+    | font/(?: sfnt | ttf | otf | woff2? | collection )
+    | application/(?: font-sfnt | vnd\.ms-opentype | vnd\.ms-fontobject )
+    | text/(?: x-shellscript | x-php | rtf )
     | application/(?: pdf | rtf | ogg | wasm | dicom | x-mach-binary | x-java-applet
-              | java-archive | x-bytecode\.python | x-shockwave-flash | x-pem-file | pgp-keys
+              | java-archive | x-shockwave-flash | x-pem-file | pgp-keys
               | vnd\.sqlite3 | x-sqlite3 | x-7z-compressed | x-rar | vnd\.rar | x-rpm
               | vnd\.debian\.binary-package | x-archive | vnd\.ms-cab-compressed
-              | x-iso9660-image | msword | x-ole-storage | CDFV2 | epub\+zip | vnd\.ms-.*
+              | x-iso9660-image | epub\+zip
               | vnd\.openxmlformats.* | vnd\.oasis\.opendocument.*
               | vnd\.microsoft\.portable-executable | vnd\.tcpdump\.pcap | x-bittorrent )
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_UNCERTAIN = re.compile(
-    r"font/x-amiga-font|application/vnd\.ms-(?:tnef|pki.*)|.*icon", re.IGNORECASE
-)
 _ELF = re.compile(r"application/x-(?:executable|pie-executable|sharedlib|object|coredump)")
-_MARKUP_ALLOWED = frozenset({".md", ".markdown", ".rst", ".txt", ".jinja", ".jinja2", ".j2"})
+_SCRIPT = re.compile(rb"#![ \t]*/[\x21-\x7e][\t\x20-\x7e]*")
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_MARKUP_ALLOWED = re.compile(r"\.(?:md|markdown|rst|txt|jinja2?|j2)$", re.IGNORECASE)
+_PAGE = re.compile(rb"(?:\xef\xbb\xbf|\s)*<(?:!doctype|html)\b", re.IGNORECASE)
+_MARKUP = re.compile(
+    rb"(?:\xef\xbb\xbf|\s|<\?xml[^>]*>|<!--.{0,4096}?-->)*"
+    rb"<(?:!doctype|html|head|body|title|meta|script|style|table|div|h[1-6]|p|a|center|svg)\b",
+    re.IGNORECASE | re.DOTALL,
+)
 NEVER_MODELS = re.compile(
     r"""\.(?: jpe?g | png | gif | bmp | tiff? | webp | heic | avif | svg | ico | psd | tga | pcx
           | mp4 | m4v | mov | avi | mkv | webm | mpe?g | wmv | ts
           | mp3 | wav | flac | ogg | m4a | aac | midi?
           | pdf | e?ps | docx? | xlsx? | pptx? | od[tsp] | rtf | epub | html? | css | eml
-          | exe | com | dll | so | dylib | msi | class | jar | apk | swf | dmg
+          | pyc | exe | com | dll | so | dylib | msi | class | jar | apk | swf | dmg
           | sh | bat | cmd | ps1 | pl | rb | php | ttf | otf | woff2? )$""",
     re.VERBOSE | re.IGNORECASE,
 )
@@ -50,10 +56,10 @@ NEVER_MODELS = re.compile(
 _VAGUE = ("ISO Media", "RIFF", "MPEG", "OggS", "Ogg data", "IFF data", "Composite Document")
 _KINDS = {"image": "a picture", "video": "a video", "audio": "a sound recording"}
 _COUNTED = re.compile(
-    r"\b(?:document|executable|database|script|bitmap|object|archive|certificate|key|image|module)\b"
-    r"(?! data)(?! text)"
+    r"\b(?:document|executable|database|script|bitmap|object|archive|certificate|key|image|module"
+    r"|binary|package|file)\b(?! data)(?! text)"
 )
-_SPOKEN_WITH_VOWEL = ("A", "E", "I", "O", "HTML", "MS-", "XML", "RPM")
+_SPOKEN_WITH_VOWEL = (*"AEIOaeio", "HTML", "MS-", "RPM", "SQL", "SVG", "XML")
 
 _COMPANIONS = {
     ".json": "application/json",
@@ -89,39 +95,44 @@ def extension(path: FilePath) -> str:
     return PurePosixPath(path.name).suffix.lower()
 
 
-def is_text(head: bytes) -> bool:
-    """Whether the bytes are UTF-8, the last character perhaps cut, without a NUL."""
+def is_text(head: bytes, media_type: str) -> bool:
+    """Whether the bytes are UTF-8 (the last character perhaps cut), or text to libmagic."""
+    if media_type == "text/plain" and head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return True
     if b"\0" in head:
         return False
     try:
         head.decode()
     except UnicodeDecodeError as error:
-        return error.start >= len(head) - 3 and error.reason == "unexpected end of data"
+        cut = error.start >= len(head) - 3 and error.reason == "unexpected end of data"
+        return cut or media_type == "text/plain"
     return True
 
 
 def refuses(media_type: str, head: bytes, path: FilePath) -> bool:
     """Whether a file that libmagic gives this type is certainly no model."""
-    if media_type in {"text/html", "image/svg+xml"} and extension(path) in _MARKUP_ALLOWED:
-        # A README may begin with HTML; a page is not called so.
-        return head.lstrip()[:9].lower().startswith((b"<!doctype", b"<html"))
-    if _ELF.match(media_type):
-        return head.startswith(b"\x7fELF")
-    if media_type.startswith("audio/mpeg"):
-        return head.startswith(b"ID3") or bool(NEVER_MODELS.search(path))
-    if media_type.startswith("text/x-") and head.startswith(b"#!"):
-        return "python" not in media_type
-    if _CERTAIN.fullmatch(media_type) and not _UNCERTAIN.fullmatch(media_type):
-        return True
-    other = not media_type.startswith(("text/", "application/octet-stream"))
-    return other and bool(NEVER_MODELS.search(path))
+    if script := _SCRIPT.match(head):
+        return b"python" not in script[0]
+    if media_type in {"text/html", "image/svg+xml"}:
+        # A README may begin with a bit of HTML; a whole page says so. Others may quote some.
+        allowed = _MARKUP_ALLOWED.search(path)
+        return bool((_PAGE if allowed else _MARKUP).match(head))
+    named = not media_type.startswith(("text/", "application/octet-stream"))
+    return (
+        bool(_CERTAIN.fullmatch(media_type))
+        or head.startswith((_OLE, b"-----BEGIN "))
+        or (bool(_ELF.match(media_type)) and head.startswith(b"\x7fELF"))
+        or (media_type == "text/x-msdos-batch" and head.lstrip()[:5].lower() == b"@echo")
+        or (named and bool(NEVER_MODELS.search(path)))
+    )
 
 
 def for_people(description: str, media_type: str) -> str:
     """The part of libmagic's description that names the kind of file, to follow "is"."""
     parts = [part.strip() for part in description.split(",")]
     vague = parts[0].startswith(_VAGUE)
-    name = re.sub(r"\s*\[[^\]]*\]", "", ", ".join(parts[:2]) if vague else parts[0])
+    name = ", ".join(parts[:2]) if vague else parts[0]
+    name = re.sub(r"\s*(?:\[[^\]]*\]|\([^)]*\))|:$", "", name)
     name = "".join(c if c.isprintable() else "?" for c in name)[:100]
     kind = _KINDS.get(media_type.split("/", maxsplit=1)[0])
     if vague and kind:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 _ONNX = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
+_ONNX_GRAPH = frozenset((number, 2) for number in (1, 2, 5, 10, 11, 12, 13, 14, 15, 16))
 _OPERATION = re.compile(rb"[A-Z_][A-Za-z0-9_>.]*")
 _CORE_ML_KINDS = frozenset(
     {
@@ -92,19 +93,24 @@ def _is_text(content: bytes) -> bool:
 
 def is_onnx(message: list[Field]) -> bool:
     """ModelProto: ir_version 1, names and versions 2 to 6, graph 7, opset_import 8."""
-    types_fit = all(_ONNX.get(field.number) == field.wire_type for field in message)
-    numbers = {field.number for field in message}
+    if any(_ONNX.get(field.number) != field.wire_type for field in message):
+        return False
+    graphs = [field for field in message if field.number == 7]
     return (
-        types_fit
-        and bool(numbers & {7, 8})
+        bool(graphs)
         and all(field.value < 1000 for field in message if field.number == 1)
         and all(_is_text(field.content) for field in message if field.number in {2, 3, 4})
-        and all(_well_formed(field) for field in message if field.number in {7, 8})
+        and all(_is_onnx_graph(field) for field in graphs)
     )
 
 
-def _well_formed(field: Field) -> bool:
-    return field.value == 0 or bool(fields(field.content))
+def _is_onnx_graph(field: Field) -> bool:
+    inner = fields(field.content)
+    return bool(inner) and all(
+        (part.number, part.wire_type) in _ONNX_GRAPH
+        and (part.number != 2 or _is_text(part.content))
+        for part in inner
+    )
 
 
 def is_described(message: list[Field]) -> bool:

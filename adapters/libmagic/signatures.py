@@ -44,6 +44,15 @@ _MAGIC: tuple[tuple[int, bytes, Recognised], ...] = (
     (0, b"\xba\x16O/", Known("fasttext", "application/x-fasttext")),
     (0, b"tree\nversion=v", Known("lightgbm-text", "text/plain")),
     (0, b"(\xb5/\xfd", Known("zstd", "application/zstd")),
+    (0, b"ID3\x02", NotAModel("an MP3 sound recording", "audio/mpeg")),
+    (0, b"ID3\x03", NotAModel("an MP3 sound recording", "audio/mpeg")),
+    (0, b"ID3\x04", NotAModel("an MP3 sound recording", "audio/mpeg")),
+    (0, b"OggS\0", NotAModel("an Ogg sound recording or video", "application/ogg")),
+    (
+        0,
+        b"MSCF\0\0\0\0",
+        NotAModel("a Microsoft Cabinet archive", "application/vnd.ms-cab-compressed"),
+    ),
     (0, b"%!PS-Adobe", NotAModel("a PostScript document", "application/postscript")),
     (0, b"PAR1", NotAModel("Apache Parquet data", "application/vnd.apache.parquet")),
     (0, b"ARROW1", NotAModel("Apache Arrow data", "application/vnd.apache.arrow.file")),
@@ -105,7 +114,7 @@ def _safetensors(head: bytes) -> Recognised:
     if len(head) < 10 or head[8:9] != b"{" or head[9:10] not in {b'"', b"}", b" ", b"\n"}:
         return None
     length = int.from_bytes(head[:8], "little")
-    if 2 <= length <= _MAX_SAFETENSORS_HEADER:
+    if 2 <= length <= _MAX_SAFETENSORS_HEADER and b"\0" not in head[8 : 8 + min(length, 256)]:
         return Known("safetensors", "application/x-safetensors")
     return None
 

@@ -18,7 +18,7 @@ from domain.version import Finding, Severity
 
 HEAD = 64 * 1024
 _THREADS = 2
-_TEXTUAL = re.compile(r"text/|application/(?:json|x-ndjson|xml)$")
+_TEXTUAL = re.compile(r"text/(?!html)|application/(?:json|x-ndjson|xml)$")
 
 
 class LibmagicValidator(FileValidator):
@@ -94,7 +94,7 @@ class LibmagicValidator(FileValidator):
 
     def _ask(self, head: bytes, path: FilePath, *, inside: bool = False) -> Recognised:
         media_type = self._libmagic.media_type(head)
-        text = naming.is_text(head) or media_type == "text/plain"
+        text = naming.is_text(head, media_type)
         misnamed = text and not inside and naming.BINARY_MODELS.search(path)
         if misnamed or naming.refuses(media_type, head, path):
             described = self._libmagic.describe(head)
