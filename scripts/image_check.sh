@@ -60,7 +60,7 @@ done
 run "${health[@]}"
 python3 -c "
 import urllib.request
-print(urllib.request.urlopen('http://127.0.0.1:$port/health/live').read().decode())"
+print(urllib.request.urlopen('http://127.0.0.1:$port/health/ready').read().decode())"
 
 server=$service
 until [[ $(readlink "/proc/$server/exe") == *python* ]]; do
