@@ -11,12 +11,10 @@ from pathlib import Path
 
 from anyio.to_thread import run_sync
 
-from application.ports.folder import Folder
+from application.ports.folder import PARTIAL, Folder
 
 _CHUNK = 1 << 20
 _LISTED = 500
-PARTIAL = ".modelyard-"
-"""What the names of files begin with that are not whole yet."""
 
 
 class LocalFolder(Folder):

@@ -22,6 +22,7 @@ from application.exchange_format import (
 )
 from application.maintenance import Progress
 from application.ports import ArtifactStore, Folder, RegistrySnapshot
+from application.ports.folder import PARTIAL
 from domain.errors import BlobCorrupt, InvalidDigest, InvalidExport
 from domain.model import Model, RetiredName
 from domain.values import Digest, ModelName
@@ -177,10 +178,11 @@ async def _claim(folder: Folder) -> None:
     ours = [await folder.size(name) is not None for name in (SUMMARY, UNFINISHED)]
     if not any(ours):
         async for name in folder.names():
-            raise InvalidExport(
-                f"The folder holds {name[:200]!a} and no export; "
-                "name an empty or a new folder, or one with an earlier export."
-            )
+            if not name.startswith(PARTIAL):
+                raise InvalidExport(
+                    f"The folder holds {name[:200]!a} and no export; "
+                    "name an empty or a new folder, or one with an earlier export."
+                )
     await folder.write(UNFINISHED, _once(b"This export is not whole; export again.\n"))
     await folder.remove(SUMMARY)
 

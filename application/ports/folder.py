@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+PARTIAL = ".modelyard-"
+"""What the name of a file begins with that a write left which was killed."""
+
 
 class Folder(Protocol):
     """Files by relative, ``/``-separated name. A file is there whole or not at all.

@@ -45,8 +45,9 @@ def run(arguments: list[str]) -> int:
         return exits.BROKEN_PIPE
     except OSError as error:
         detail = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
-        exits.problem("io.failed", "The disk refused", detail, exits.UNEXPECTED, json=json)
-        return exits.UNEXPECTED
+        status = exits.EXISTS if isinstance(error, FileExistsError) else exits.UNEXPECTED
+        exits.problem("io.failed", "A file could not be used", detail, status, json=json)
+        return status
     if status == exits.INTERRUPTED:
         exits.problem("interrupted", "Interrupted", "Interrupted", status, json=json)
     return status or 0

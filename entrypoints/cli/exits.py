@@ -11,14 +11,15 @@ from entrypoints.cli.output import plain, print_json
 
 UNEXPECTED = 1
 USAGE = 2
+EXISTS = 4
 CORRUPT = 7
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 EXIT_CODES: Mapping[Kind, int] = {
     Kind.NOT_FOUND: 3,
-    Kind.CONFLICT: 4,
-    Kind.PRECONDITION_FAILED: 4,
+    Kind.CONFLICT: EXISTS,
+    Kind.PRECONDITION_FAILED: EXISTS,
     Kind.MALFORMED: 5,
     Kind.INVALID: 5,
     Kind.RANGE: 5,
@@ -32,7 +33,7 @@ EXIT_CODES: Mapping[Kind, int] = {
 }
 
 EXPLAINED = (
-    "Exit codes: 0 done; 1 unexpected failure, a full or unreadable local disk too; 2 wrong "
+    "Exit codes: 0 done; 1 unexpected failure, also of a local disk; 2 wrong "
     "options or settings; 3 not found; 4 conflict; 5 refused: invalid, unsupported or too large; "
     "6 unavailable or locked, try again; 7 damage found; 8 not allowed; 130 interrupted."
     "\n\n\n"

@@ -79,7 +79,9 @@ def publish(
     ] = False,
     idempotency_key: Annotated[
         str | None,
-        typer.Option("--idempotency-key", help="Publishing the same again under this key does nothing."),
+        typer.Option(
+            "--idempotency-key", help="Publishing the same again under this key does nothing."
+        ),
     ] = None,
     user: User = "",
     json: Json = False,

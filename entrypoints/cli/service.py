@@ -120,7 +120,7 @@ def _serve(settings: Settings, port: int) -> None:
             port=port,
             workers=settings.workers,
             loop="auto",
-            http="httptools",
+            http="entrypoints.http.protocol:HttpProtocol",
             ws="none",
             lifespan="on",
             access_log=False,
