@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match
 
 from domain.errors import (
     FieldError,
@@ -41,6 +42,7 @@ STATUS = {
     Kind.UNAVAILABLE: 503,
 }
 _RETRY_AFTER_SECONDS = "1"
+_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _FRAMEWORK = {
     404: ("request.no_such_path", "There is nothing at this path"),
     405: ("request.method_not_allowed", "This path does not take this method"),
@@ -87,12 +89,27 @@ def _respond(
     errors: Sequence[FieldError] = (),
     headers: dict[str, str] | None = None,
 ) -> Response:
-    fields = [ProblemField(error.pointer, error.message) for error in errors]
     request_id = request.scope.get("request_id", "")
-    problem = Problem(
-        f"urn:modelyard:error:{code}", title, status, detail, code, request_id, fields
-    )
+    problem = _problem(status, code, title, detail, request_id, errors)
     return Response(orjson.dumps(problem), status, headers, "application/problem+json")
+
+
+def _problem(
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    request_id: str,
+    errors: Sequence[FieldError] = (),
+) -> Problem:
+    fields = [ProblemField(error.pointer, error.message) for error in errors]
+    kind = f"urn:modelyard:error:{code}"
+    return Problem(kind, title, status, detail, code, request_id, fields)
+
+
+def problem_of(error: ModelyardError, status: int, request_id: str) -> Problem:
+    """The document of an error for which there is no request that could be parsed."""
+    return _problem(status, error.code, error.title, error.detail, request_id, error.errors)
 
 
 def problem_response(request: Request, error: ModelyardError) -> Response:
@@ -141,6 +158,10 @@ async def _framework_error(request: Request, error: Exception) -> Response:
     if isinstance(error, Refused):
         return problem_response(request, error.error)
     code, title = _FRAMEWORK.get(error.status_code, ("request.refused", "The request is refused"))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        static = "Allow" not in headers
+        headers["Allow"] = "GET, HEAD" if static else ", ".join(_allowed(request))
     return _respond(
         request,
         error.status_code,
@@ -149,12 +170,26 @@ async def _framework_error(request: Request, error: Exception) -> Response:
         detail=f"{title}: {request.method} {request.url.path[:200]}"
         if error.status_code in _FRAMEWORK
         else str(error.detail),
-        headers=dict(error.headers or {}),
+        headers=headers,
     )
 
 
-async def _unexpected(request: Request, error: Exception) -> Response:
-    _log.error("unexpected error on %s", request.method, exc_info=error)
+def _allowed(request: Request) -> list[str]:
+    """The methods that any route takes at this path: the router tells those of the first only."""
+    return [
+        method
+        for method in _METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
+
+
+def unexpected(request: Request, error: Exception) -> Response:
+    """The problem document of an error that nobody raised on purpose; the log has its story."""
+    request_id = request.scope.get("request_id", "")
+    _log.error("unexpected error on %s id=%s", request.method, request_id, exc_info=error)
     code, title = _FRAMEWORK[500]
     return _respond(request, 500, code, title, detail=title + ".")
 
@@ -169,7 +204,6 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _framework_error)
     app.add_exception_handler(ClientDisconnect, _disconnected)
-    app.add_exception_handler(Exception, _unexpected)
 
 
 def problems(*errors: type[ModelyardError]) -> dict[int | str, dict[str, Any]]:

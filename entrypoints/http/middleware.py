@@ -7,8 +7,10 @@ import re
 import time
 import uuid
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from entrypoints.http.errors import unexpected
 from entrypoints.http.metrics import IN_FLIGHT, LATENCY, RECEIVED, REQUESTS, SENT
 
 _log = logging.getLogger("modelyard.access")
@@ -32,7 +34,7 @@ class Observe:
         scope["request_id"] = request_id
         header = (b"x-request-id", request_id.encode())
         started = time.perf_counter()
-        status, sent, received = 499, 0, 0
+        status, sent, received = 0, 0, 0
 
         async def counted_receive() -> Message:
             nonlocal received
@@ -52,8 +54,13 @@ class Observe:
         IN_FLIGHT.inc()
         try:
             await self._app(scope, counted_receive, tagged_send)
+        except Exception as error:
+            if status:
+                raise  # too late for another reply: the server cuts the connection
+            await unexpected(Request(scope), error)(scope, receive, tagged_send)
         finally:
             IN_FLIGHT.dec()
+            status = status or 499  # nobody was there to be answered
             seconds = time.perf_counter() - started
             _record(scope, status, seconds, received, sent)
             level = (
