@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from multipart import (
     MultipartError,
     ParserLimitReached,
     PushMultipartParser,
+    content_disposition_unquote,
     parse_options_header,
 )
 from pydantic import BaseModel, ValidationError
@@ -33,6 +35,7 @@ from entrypoints.http.errors import Refused
 from entrypoints.http.schemas import PublishMetadata
 
 _BATCH = 256 * 1024
+_PART_HEADER = 8 * 1024
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -51,15 +54,50 @@ async def read_limited(chunks: AsyncIterator[bytes], limit: int) -> bytes:
 
 
 def parse_json(raw: bytes) -> Any:
-    """Strict JSON (RFC 8259): no NaN, no bad UTF-8, no endless nesting.
+    """Strict JSON (RFC 8259, RFC 7493): no NaN, no bad UTF-8, no endless nesting, no name twice.
+
+    orjson is the stricter reader, but keeps the last of two members of a name, and rounds integers
+    of more than 64 bits, silently: so the value comes from the other one.
 
     Raises:
         MalformedRequest: saying where it goes wrong.
     """
     try:
-        return orjson.loads(raw)
+        orjson.loads(raw)
+        return json.loads(raw.decode(), object_pairs_hook=_object)
     except orjson.JSONDecodeError as error:
         raise MalformedRequest(f"The body is not JSON: {error}.") from None
+    except RecursionError:
+        raise MalformedRequest("The body is not JSON: depth limit exceeded.") from None
+
+
+def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    unique = dict(members)
+    if len(unique) < len(members):
+        names = [name for name, _ in members]
+        twice = next(name for index, name in enumerate(names) if name in names[:index])
+        raise MalformedRequest(f"The body is not JSON: an object has two members {twice[:80]!a}.")
+    return unique
+
+
+async def read_json(request: Request, limit: int) -> bytes:
+    """A body of JSON; one that announces itself as too large is refused before it is sent.
+
+    Raises:
+        RequestTooLarge, UploadInterrupted
+    """
+    check_announced(request, limit, f"JSON is taken up to {limit} bytes.")
+    return await read_limited(body_chunks(request), limit)
+
+
+def check_announced(request: Request, limit: int, detail: str) -> None:
+    """Refuses a body by its Content-Length.
+
+    Raises:
+        RequestTooLarge: it announces more than ``limit`` bytes.
+    """
+    if int(request.headers.get("content-length", 0)) > limit:
+        raise RequestTooLarge(detail)
 
 
 def is_json(request: Request) -> bool:
@@ -112,9 +150,7 @@ class _JsonRequest(Request):
             try:
                 if not is_json(self):
                     raise UnsupportedMediaType("This operation takes application/json.")
-                if int(self.headers.get("content-length", 0)) > limit:
-                    raise RequestTooLarge(f"JSON is taken up to {limit} bytes.")
-                self._body = await read_limited(body_chunks(self), limit)
+                self._body = await read_json(self, limit)
             except ModelyardError as error:
                 raise Refused(error) from None
         return self._body
@@ -156,20 +192,47 @@ def multipart_boundary(request: Request) -> str | None:
     return boundary
 
 
-async def _events(request: Request, boundary: str) -> AsyncIterator[Any]:
+async def _events(request: Request, boundary: str, most: int) -> AsyncIterator[Any]:
+    size = 0
     try:
         with PushMultipartParser(
-            boundary, max_header_size=8192, max_segment_count=MAX_FILES + 2
+            boundary, max_header_size=_PART_HEADER, max_segment_count=MAX_FILES + 2
         ) as parser:
             async for chunk in body_chunks(request):
+                size += len(chunk)
+                if size > most:  # in files and metadata this is noticed earlier
+                    raise RequestTooLarge(f"A request has at most {most} bytes.")
                 for event in parser.parse(chunk):
                     yield event
     except ParserLimitReached:
         raise InvalidManifest(
             f"A version has at most {MAX_FILES} files, and a part short headers."
         ) from None
-    except (MultipartError, UnicodeError) as error:
-        raise MalformedRequest(f"The multipart body is broken: {error}.") from None
+    except MultipartError as error:
+        raise MalformedRequest(f"The multipart body is broken: {error.args[0]}.") from None
+
+
+def _filename(part: Any) -> str:
+    """As it was sent: the library's own drops the folders of what looks like a Windows path.
+
+    Raises:
+        InvalidRequest: there is none.
+    """
+    disposition = parse_options_header(
+        part.header("Content-Disposition", ""),
+        unquote=lambda text, _: content_disposition_unquote(text),
+    )[1]
+    if not disposition.get("filename"):
+        raise InvalidRequest("A 'file' part needs a filename: the path in the version.")
+    return str(disposition["filename"])
+
+
+def _check_encoding(part: Any) -> None:
+    encoding = part.header("Content-Transfer-Encoding", "binary")
+    if encoding.strip().lower() not in {"binary", "7bit", "8bit"}:
+        raise MalformedRequest(
+            f"Parts are sent as they are (RFC 7578, 4.7), not in {encoding[:40]!a}."
+        )
 
 
 async def _payload(events: AsyncIterator[Any]) -> AsyncIterator[bytes]:
@@ -180,7 +243,7 @@ async def _payload(events: AsyncIterator[Any]) -> AsyncIterator[bytes]:
 
 
 async def publish_parts(
-    request: Request, boundary: str, metadata_limit: int
+    request: Request, boundary: str, *, max_files_size: int, max_metadata_size: int
 ) -> AsyncIterator[IncomingFile | PublishDetails]:
     """The parts of a multipart publish, in the order they arrive and while they do.
 
@@ -190,14 +253,15 @@ async def publish_parts(
         MalformedRequest, UploadInterrupted, InvalidRequest, InvalidManifest, InvalidFilePath,
         RequestTooLarge, RequestValidationError
     """
-    events = _events(request, boundary)
+    most = max_files_size + max_metadata_size + MAX_FILES * 2 * _PART_HEADER
+    check_announced(request, most, f"A version has at most {max_files_size} bytes of files.")
+    events = _events(request, boundary, most)
     async for event in events:
+        _check_encoding(event)
         if event.name == "file":
-            if not event.filename:
-                raise InvalidRequest("A 'file' part needs a filename: the path in the version.")
-            yield IncomingFile(FilePath(event.filename), _payload(events))
+            yield IncomingFile(FilePath(_filename(event)), _payload(events))
         elif event.name == "metadata":
-            raw = await read_limited(_payload(events), metadata_limit)
+            raw = await read_limited(_payload(events), max_metadata_size)
             yield validated(PublishMetadata, parse_json(raw)).details()
         else:
             raise InvalidRequest(

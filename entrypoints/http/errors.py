@@ -90,7 +90,7 @@ def _respond(
     headers: dict[str, str] | None = None,
 ) -> Response:
     request_id = request.scope.get("request_id", "")
-    problem = _problem(status, code, title, detail, request_id, errors)
+    problem = _problem(status, code, title, detail=detail, request_id=request_id, errors=errors)
     return Response(orjson.dumps(problem), status, headers, "application/problem+json")
 
 
@@ -98,9 +98,10 @@ def _problem(
     status: int,
     code: str,
     title: str,
+    *,
     detail: str,
     request_id: str,
-    errors: Sequence[FieldError] = (),
+    errors: Sequence[FieldError],
 ) -> Problem:
     fields = [ProblemField(error.pointer, error.message) for error in errors]
     kind = f"urn:modelyard:error:{code}"
@@ -109,7 +110,14 @@ def _problem(
 
 def problem_of(error: ModelyardError, status: int, request_id: str) -> Problem:
     """The document of an error for which there is no request that could be parsed."""
-    return _problem(status, error.code, error.title, error.detail, request_id, error.errors)
+    return _problem(
+        status,
+        error.code,
+        error.title,
+        detail=error.detail,
+        request_id=request_id,
+        errors=error.errors,
+    )
 
 
 def problem_response(request: Request, error: ModelyardError) -> Response:

@@ -3,7 +3,7 @@
 * A head, a trailer or a chunk's extensions of any length are collected by the parser at quadratic
   cost, and all others wait: 100 MB take 20 seconds. Here they end at 64 KiB with 431.
 * ``Upgrade`` makes the parser skip the body, and take nothing more from the connection. Java's
-  HttpClient and ``curl --http2`` offer it with every request, so here it is ignored (RFC 9110, 7.8).
+  HttpClient and ``curl --http2`` offer it with every request; here it is ignored (RFC 9110, 7.8).
 * A request that cannot be parsed is answered with a problem document, and the connection lingers,
   so that a client which is still sending can read it (RFC 9112, 9.6).
 """
@@ -11,11 +11,15 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Any, cast
 
 import httptools
 import orjson
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from domain.errors import MalformedRequest, ModelyardError, RequestTooLarge
 from entrypoints.http.errors import problem_of
@@ -80,7 +84,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _refuse(self, status: int, error: ModelyardError) -> None:
         """Answers in place of the application, and takes nothing more."""
         self._refused = True
-        cycle = self.cycle
+        cycle = cast(RequestResponseCycle | None, self.cycle)  # None before the first request
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
             cycle.message_event.set()

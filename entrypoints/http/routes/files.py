@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from application.blobs import OpenedFile, OpenFile, UploadBlob
-from application.records import FileRecord, VersionRecord
+from application.records import FileRecord
 from domain.errors import (
     AliasNotFound,
     BlobCorrupt,
@@ -30,7 +30,7 @@ from domain.errors import (
 )
 from domain.values import VersionNumber
 from entrypoints.http.archives import tar_size, tar_stream, zip_stream
-from entrypoints.http.bodies import JsonRoute, body_chunks
+from entrypoints.http.bodies import JsonRoute, body_chunks, check_announced
 from entrypoints.http.deps import DigestParam, ModelParam, ReferenceParam, Services, none_match
 from entrypoints.http.errors import problems
 from entrypoints.http.examples import FILE, example
@@ -142,15 +142,18 @@ async def download_file(
     summary="Look at a file without its bytes",
     responses={
         200: {"description": "Size, digest and type are in the headers"},
+        304: {"description": "Unchanged since the ETag in If-None-Match"},
         **problems(*_FIND, FileNotFound),
     },
 )
 async def stat_file(
-    services: Services, name: ModelParam, ref: ReferenceParam, path: FilePathParam
+    request: Request, services: Services, name: ModelParam, ref: ReferenceParam, path: FilePathParam
 ) -> Response:
     """`Content-Length`, `ETag`, `Repr-Digest`, as the GET has them."""
     opened = await services.open_file()(OpenFile(name, ref, path))
     headers = _headers(opened, isinstance(ref, VersionNumber))
+    if not none_match(request, opened.file.sha256):
+        return Response(status_code=304, headers=headers)
     headers["Content-Length"] = str(opened.file.size)
     return Response(headers=headers, media_type=opened.file.media_type)
 
@@ -208,10 +211,6 @@ async def _begun(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     return resumed()
 
 
-def _version_of(record: VersionRecord) -> str:
-    return f"{record.model}-{record.version}"
-
-
 @router.put(
     "/blobs/{sha256}",
     tags=["blobs"],
@@ -228,10 +227,8 @@ def _version_of(record: VersionRecord) -> str:
 )
 async def upload_blob(request: Request, services: Services, sha256: DigestParam) -> Response:
     """The raw body, streamed. A blob that no version names within a day is collected."""
-    declared = request.headers.get("content-length", "")
     most = services.settings().max_upload_size
-    if declared.isdecimal() and int(declared) > most:
-        raise RequestTooLarge(f"A blob has at most {most} bytes.")
+    check_announced(request, most, f"A blob has at most {most} bytes.")
     info, created = await services.upload_blob()(UploadBlob(sha256, body_chunks(request)))
     return json_reply(BlobReply(info.digest, info.size), 201 if created else 200)
 

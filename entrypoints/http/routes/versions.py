@@ -40,12 +40,11 @@ from domain.errors import (
 )
 from entrypoints.http.bodies import (
     JsonRoute,
-    body_chunks,
     is_json,
     multipart_boundary,
     parse_json,
     publish_parts,
-    read_limited,
+    read_json,
     validated,
 )
 from entrypoints.http.deps import (
@@ -67,6 +66,7 @@ from entrypoints.http.errors import problems
 from entrypoints.http.examples import VERSION, example, page
 from entrypoints.http.replies import found_reply, json_reply, location
 from entrypoints.http.schemas import PublishBody, PublishMetadata, VersionPatch
+from entrypoints.settings import Settings
 
 router = APIRouter(tags=["versions"], route_class=JsonRoute)
 _LIST = (InvalidFilter, InvalidOrder, InvalidPageToken)
@@ -97,14 +97,20 @@ _PUBLISH: dict[str, Any] = {
 
 
 async def _parts(
-    request: Request, limit: int
+    request: Request, settings: Settings
 ) -> AsyncIterator[IncomingFile | UploadedFile | PublishDetails]:
     if boundary := multipart_boundary(request):
-        async with aclosing(publish_parts(request, boundary, limit)) as parts:  # type: ignore[type-var]
+        incoming = publish_parts(
+            request,
+            boundary,
+            max_files_size=settings.max_upload_size,
+            max_metadata_size=settings.max_metadata_size,
+        )
+        async with aclosing(incoming) as parts:  # type: ignore[type-var]
             async for part in parts:
                 yield part
     elif is_json(request):
-        raw = await read_limited(body_chunks(request), limit)
+        raw = await read_json(request, settings.max_metadata_size)
         body = validated(PublishBody, parse_json(raw))
         yield body.details()
         for file in body.uploaded():
@@ -156,8 +162,7 @@ async def publish_version(
     The version appears, with the next number, once its bytes are durable; a refused or broken
     upload leaves nothing and takes no number.
     """
-    limit = services.settings().max_metadata_size
-    async with aclosing(_parts(request, limit)) as parts:  # type: ignore[type-var]
+    async with aclosing(_parts(request, services.settings())) as parts:  # type: ignore[type-var]
         published = await services.publish_version()(
             PublishVersion(name, actor, parts, idempotency_key)
         )
