@@ -84,7 +84,7 @@ def test_a_version_is_published_with_the_file_picker(
     expect(live.locator(".response-col_status").last).to_contain_text("201")
     expect(live).to_contain_text("model.safetensors")
     if folder := os.environ.get("SCREENSHOTS"):
-        page.screenshot(path=f"{folder}/publish.png", full_page=True)
+        page.screenshot(path=f"{folder}/publish.png")
     with server.client() as client:
         version = client.get("/api/v1/models/churn/versions/@champion").json()
     assert version["metrics"] == {"auc": 0.91}
