@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from application.ports import (
     ArtifactStore,
@@ -19,6 +19,8 @@ from domain.errors import BlobNotFound
 from domain.values import Digest
 
 _BATCH = 500
+_SWEPT_AT_ONCE = 50
+"""Blobs that one transaction sweeps: publishes wait for its end."""
 RECEIPTS_KEPT = timedelta(days=7)
 """How long an Idempotency-Key is remembered."""
 
@@ -56,9 +58,10 @@ class CollectGarbageHandler:
     async def __call__(self, command: CollectGarbage) -> Collected:
         """Mark and sweep; of several replicas one does it.
 
-        A blob that a publish is about to reference was renewed before its rows are written, and
-        the store deletes only what has not been renewed, so it cannot be swept from under it as
-        long as ``grace`` is longer than a publish takes from renewing to committing.
+        A blob that a publish is about to reference was renewed, and the store deletes only what
+        has not been. Should a publish take longer than ``grace`` from renewing to committing, it
+        finds out: blobs go inside a transaction that excludes every other one which writes, after
+        another look at what is named, and a publish looks for its blobs inside its own.
 
         Raises:
             LockTimeout: another collection is running.
@@ -68,26 +71,33 @@ class CollectGarbageHandler:
             cutoff = self.clock.now() - command.grace
             blobs = size = kept = 0
             async for batch in _batches(self.store.list()):
-                old = [blob for blob in batch if blob.renewed_at < cutoff]
-                named = (
-                    await self.references.referenced([blob.digest for blob in old])
-                    if old
-                    else set()
-                )
-                kept += len(batch) - len(old)
-                for blob in old:
-                    if blob.digest in named or not (
-                        command.dry_run
-                        or await self.store.discard(blob.digest, unless_renewed_since=cutoff)
-                    ):
-                        kept += 1
-                    else:
-                        blobs, size = blobs + 1, size + blob.size
+                doomed = await self._unnamed([b for b in batch if b.renewed_at < cutoff])
+                if not command.dry_run:
+                    doomed = await self._sweep(doomed, cutoff)
+                kept += len(batch) - len(doomed)
+                blobs, size = blobs + len(doomed), size + sum(blob.size for blob in doomed)
             staged, staged_size = await self.store.sweep_staging(
                 older_than=cutoff, dry_run=command.dry_run
             )
             receipts = 0 if command.dry_run else await self._forget_receipts()
         return Collected(blobs, size, kept, staged, staged_size, receipts)
+
+    async def _unnamed(self, blobs: list[BlobInfo]) -> list[BlobInfo]:
+        if not blobs:
+            return []
+        named = await self.references.referenced([blob.digest for blob in blobs])
+        return [blob for blob in blobs if blob.digest not in named]
+
+    async def _sweep(self, doomed: list[BlobInfo], cutoff: datetime) -> list[BlobInfo]:
+        swept: list[BlobInfo] = []
+        for start in range(0, len(doomed), _SWEPT_AT_ONCE):
+            async with self.uow():  # nobody else's rows change now
+                swept += [
+                    blob
+                    for blob in await self._unnamed(doomed[start : start + _SWEPT_AT_ONCE])
+                    if await self.store.discard(blob.digest, unless_renewed_since=cutoff)
+                ]
+        return swept
 
     async def _forget_receipts(self) -> int:
         async with self.uow() as uow:

@@ -39,6 +39,7 @@ from domain.errors import (
     ModelNotFound,
     ParentNotFound,
     RequestTooLarge,
+    StoreUnavailable,
     pointer_to,
 )
 from domain.events import VersionPublished
@@ -305,8 +306,21 @@ class PublishVersionHandler:
                 receipt = Receipt(command.actor, key, fingerprint, model.id, number, at)
                 await uow.receipts.add(receipt)
             uow.record(VersionPublished(model.name, number, command.actor, at))
+            await self._check_bytes(manifest)
             await uow.commit()
         return number
+
+    async def _check_bytes(self, manifest: Manifest) -> None:
+        """Inside the transaction, which no sweep can enter: what is there now stays.
+
+        A sweep came between only where all this took longer than its grace period.
+        """
+        for digest in {file.sha256 for file in manifest.files}:
+            if await self.store.stat(digest) is None:
+                raise StoreUnavailable(
+                    f"A garbage collection took the blob {digest} before the version named it; "
+                    "try again."
+                )
 
     async def _model(
         self, uow: UnitOfWork, command: PublishVersion, details: PublishDetails
