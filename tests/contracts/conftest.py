@@ -1,0 +1,21 @@
+"""The adapters that the contracts of the registry's rows are tested on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.registry import Registry, memory_registry, sqlite_database, sqlite_registry
+
+
+@pytest.fixture
+def in_sqlite(tmp_path: Path) -> Iterator[Registry]:
+    with sqlite_database(tmp_path / "rows.db") as database:
+        yield sqlite_registry(database)
+
+
+@pytest.fixture
+def in_memory() -> Registry:
+    return memory_registry()
