@@ -167,7 +167,8 @@ class VerifyHandler:
                     corrupt.append(blob.digest)
                 blobs, size = blobs + (sound is not None), size + blob.size
                 tell(Progress(size, max(total, size)))
-        return Verified(blobs, size, await self._missing(), tuple(corrupt), unreferenced)
+        missing = await self._missing(set(corrupt))
+        return Verified(blobs, size, missing, tuple(corrupt), unreferenced)
 
     async def _sound(self, digest: Digest) -> bool | None:
         hasher = hashlib.sha256()
@@ -178,13 +179,13 @@ class VerifyHandler:
             return None
         return hasher.hexdigest() == digest
 
-    async def _missing(self) -> tuple[Digest, ...]:
+    async def _missing(self, corrupt: set[Digest]) -> tuple[Digest, ...]:
         missing: list[Digest] = []
         after: Digest | None = None
         while page := await self.references.page(after, _BATCH):
             for digest, size in page:
                 info = await self.store.stat(digest)
-                if info is None or info.size != size:
+                if info is None or (info.size != size and digest not in corrupt):
                     missing.append(digest)
             after = page[-1][0]
         return tuple(missing)
