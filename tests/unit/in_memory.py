@@ -267,9 +267,15 @@ class Registry:
         """Fails with StoreFull if a blob, or staged bytes, take room in the store."""
         self.store.make_room(CAPACITY)
 
-    async def collect(self, *, grace: timedelta = GRACE, dry_run: bool = False) -> Collected:
+    async def collect(
+        self,
+        *,
+        grace: timedelta = GRACE,
+        dry_run: bool = False,
+        lock_timeout: float = 5.0,
+    ) -> Collected:
         handle = CollectGarbageHandler(
-            self.uow, self.store, self.references, self.locks, self.clock, lock_timeout=5.0
+            self.uow, self.store, self.references, self.locks, self.clock, lock_timeout
         )
         return await handle(CollectGarbage(grace, dry_run))
 
