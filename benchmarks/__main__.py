@@ -37,12 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in options.only:
         start = time.monotonic()
         try:
-            lines += _section(name, options)
-            print(f"{name} took {time.monotonic() - start:.0f} s", flush=True)
+            found = _section(name, options)
+            took = time.monotonic() - start
+            print(f"\n{name}, {took:.0f} s\n{table(found)}", flush=True)
+            lines += found
         except (ServerFailed, WireError, OSError) as error:
             failed.append(name)
             print(f"{name} failed: {error}", file=sys.stderr, flush=True)
-    print("\n" + table(lines))
+    if len(options.only) > 1:
+        print(f"\nall\n{table(lines)}")
     write_json(options.json, facts, lines)
     return 1 if failed else 0
 

@@ -29,4 +29,4 @@ class Plan:
     @classmethod
     def quick(cls, workdir: Path) -> Plan:
         """A smoke run: does every driver still work? Its figures mean little."""
-        return cls(workdir, rounds=1, seconds=1, big=GIB // 16, few=200, many=2_000, requests=3)
+        return cls(workdir, rounds=1, seconds=1, big=GIB // 16, few=600, many=3_000, requests=3)
