@@ -34,12 +34,20 @@ def read_token(scope: object, token: str) -> list[Key]:
         content = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
     except (ValueError, RecursionError):
         content = None
-    if isinstance(content, list) and content and content[0] == _seal(scope, content[1:]):
-        return content[1:]
+    keys = content[1:] if isinstance(content, list) else []
+    if keys and content[0] == _seal(scope, keys) and all(map(_is_key, keys)):
+        return keys
     raise InvalidPageToken(
         "The page_token does not belong to this list; begin without it, and keep filter and "
         "order_by the same from page to page."
     )
+
+
+def _is_key(value: object) -> bool:
+    """The seal keeps lists apart, not forgers out: what reaches the database is looked at."""
+    if isinstance(value, int):
+        return abs(value) < 2**63 and not isinstance(value, bool)
+    return value is None or isinstance(value, str | float)
 
 
 def _seal(scope: object, keys: Sequence[Key]) -> str:
