@@ -4,8 +4,9 @@
   cost, and all others wait: 100 MB take 20 seconds. Here they end at 64 KiB with 431.
 * ``Upgrade`` makes the parser skip the body, and take nothing more from the connection. Java's
   HttpClient and ``curl --http2`` offer it with every request; here it is ignored (RFC 9110, 7.8).
-* A request that cannot be parsed is answered with a problem document, and the connection lingers,
-  so that a client which is still sending can read it (RFC 9112, 9.6).
+* A request that cannot be parsed is answered with a problem document.
+* A client that is still sending when its request is refused can read why: the connection lingers,
+  because closing it at once would reset it (RFC 9112, 9.6).
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ _LINGER_SECONDS = 2.0
 class HttpProtocol(HttpToolsProtocol):
     """One connection."""
 
-    _refused = False
+    _deaf = False
     _upgrading = False
     _progress = False
     _without_progress = 0
 
     def data_received(self, data: bytes) -> None:
-        if self._refused:
+        if self._deaf:
             return
         self._unset_keepalive_if_required()
         self._progress = False
@@ -59,6 +60,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._upgrading = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
         if not self._upgrading:
             super().on_headers_complete()
+            if not self.cycle.keep_alive:
+                self.cycle.transport = cast(Any, _LingeringTransport(self, self.cycle))
 
     def on_body(self, body: bytes) -> None:
         self._progress = True
@@ -83,7 +86,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int, error: ModelyardError) -> None:
         """Answers in place of the application, and takes nothing more."""
-        self._refused = True
+        self._deaf = True
         cycle = cast(RequestResponseCycle | None, self.cycle)  # None before the first request
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
@@ -94,9 +97,30 @@ class HttpProtocol(HttpToolsProtocol):
         request_id = uuid.uuid4().hex
         self.logger.info("refused with %d, %s id=%s", status, error.code, request_id)
         self.transport.write(_reply(status, error, request_id, self.server_state.default_headers))
+        self.linger()
+
+    def linger(self) -> None:
+        """Takes nothing more, tells that nothing more will come, and closes a while later."""
+        self._deaf = True
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+
+
+class _LingeringTransport:
+    """What a cycle closes after its reply, where the connection is not kept."""
+
+    def __init__(self, protocol: HttpProtocol, cycle: RequestResponseCycle) -> None:
+        self._protocol = protocol
+        self._cycle = cycle
+        self.write = protocol.transport.write
+        self.is_closing = protocol.transport.is_closing
+
+    def close(self) -> None:
+        if self._cycle.more_body and self._cycle.response_complete:
+            self._protocol.linger()
+        else:
+            self._protocol.transport.close()
 
 
 def _reply(status: int, error: ModelyardError, request_id: str, headers: Any) -> bytes:
