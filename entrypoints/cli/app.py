@@ -40,7 +40,8 @@ def run(arguments: list[str]) -> int:
         return _refuse(error, json=json)
     except (typer.Abort, KeyboardInterrupt):
         status = exits.INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):
+        # typer makes a SystemExit of a broken pipe, and of nothing else.
         _forget_stdout()
         return exits.BROKEN_PIPE
     except OSError as error:

@@ -88,12 +88,12 @@ def publish(
 ) -> None:
     """Publish files as the next version of a model."""
     model, who = ModelName(name), actor(user)
-    found = dict(_find(sources))
     parents = [version_named(text) for text in parent or ()]
     details = VersionDetails(
         description, parameters(param), metrics(metric), pairs(tag, "--tag"), source
     )
     aliases = tuple(AliasName(text) for text in alias or ())
+    found = dict(_find(sources))
 
     async def work(container: Container) -> Published:
         made_from = tuple([await _parent(container.reader(), *named) for named in parents])

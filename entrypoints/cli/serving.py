@@ -1,0 +1,102 @@
+"""Listening, and the processes that answer."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from typing import Any
+
+import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
+
+from entrypoints.settings import Settings
+
+KEEP_ALIVE = 75
+"""Seconds that an idle connection stays open: longer than proxies keep theirs (nginx: 60)."""
+_BACKLOG = 2048
+_PATIENCE = 60
+"""Seconds that a worker may take to answer before it is replaced; starting one takes several."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket, shared by all workers; port 0 takes a free one.
+
+    Raises:
+        OSError: the address cannot be had; saying which settings choose another.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise OSError(
+            f"cannot listen on {host} port {port}: {error.strerror}; "
+            "choose another with HOST and PORT"
+        ) from None
+
+
+def serve(settings: Settings, listening: socket.socket) -> bool:
+    """Runs the service until a signal ends it; False when it could not start."""
+    config = uvicorn.Config(
+        "entrypoints.http.app:create_app_from_environment",
+        factory=True,
+        workers=settings.workers,
+        loop="auto",
+        http="entrypoints.http.protocol:HttpProtocol",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        server_header=False,
+        log_config=_logging(settings.log_level),
+        backlog=_BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=settings.graceful_timeout,
+        timeout_worker_healthcheck=_PATIENCE,
+    )
+    try:
+        if settings.workers == 1:
+            uvicorn.Server(config).run(sockets=[listening])
+            return True
+        supervisor = _Supervisor(config, sockets=[listening])
+        supervisor.run()
+        return all(process.exitcode != STARTUP_FAILURE for process in supervisor.processes)
+    except KeyboardInterrupt:
+        return True  # Ctrl-C is how it is meant to end
+    except SystemExit as end:
+        return not end.code  # uvicorn has logged why
+
+
+class _Supervisor(Multiprocess):
+    def terminate_all(self) -> None:
+        """Closes the supervisor's own socket first: else newcomers would wait in its queue."""
+        for listening in self.sockets:
+            listening.close()
+        super().terminate_all()
+
+
+def _logging(level: str) -> dict[str, Any]:
+    """One line an event on stderr; uvicorn's own comings and goings only when debugging."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "line": {
+                "format": "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s",
+                "datefmt": "%Y-%m-%dT%H:%M:%S",
+                "()": "entrypoints.cli.serving.UtcFormatter",
+            }
+        },
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"handlers": ["stderr"], "level": "WARNING"},
+        "loggers": {
+            "modelyard": {"level": level.upper()},
+            "uvicorn": {"level": "DEBUG" if level == "debug" else "WARNING"},
+        },
+    }
+
+
+class UtcFormatter(logging.Formatter):
+    """Times in UTC, whatever the machine thinks of them."""
+
+    converter = staticmethod(time.gmtime)

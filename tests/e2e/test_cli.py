@@ -1,0 +1,533 @@
+"""The command line, on a real SQLite file and folder.
+
+Where a process of its own adds nothing (what is printed, the exit code) the same entry point runs
+in this one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domain.errors import Kind
+from entrypoints.cli.app import run
+from entrypoints.cli.exits import EXIT_CODES
+from entrypoints.settings import Settings
+from tests.support.server import environment_for, running_server
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """What stdout holds: exactly one document."""
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True, slots=True)
+class Cli:
+    """Runs commands on the registry in ``root``, which is the working directory too."""
+
+    root: Path
+    capture: pytest.CaptureFixture[str]
+
+    def __call__(self, *arguments: str | Path, code: int = 0) -> Result:
+        """In this process; the exit code must be the one expected."""
+        self.capture.readouterr()
+        status = run([str(argument) for argument in arguments])
+        out, err = self.capture.readouterr()
+        assert status == code, err
+        return Result(status, out, err)
+
+    def json(self, *arguments: str | Path, code: int = 0) -> Any:
+        """The document that the command prints with ``--json``."""
+        return self(*arguments, "--json", code=code).json
+
+    def start(self, *arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
+        """As a process of its own."""
+        settings = {key: options.pop(key) for key in list(options) if key == "validation"}
+        defaults: dict[str, Any] = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "text": True,
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", "entrypoints.cli", *map(str, arguments)],
+            env=environment_for(self.root, **settings),
+            cwd=self.root,
+            **{**defaults, **options},
+        )
+
+    def file(self, name: str, content: bytes = b'{"a": 1}') -> Path:
+        """A file to publish."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return path
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in environment_for(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("USER", "ann")
+    monkeypatch.setenv("LOGNAME", "ann")
+    monkeypatch.chdir(tmp_path)
+    return Cli(tmp_path, capsys)
+
+
+@pytest.fixture
+def churn(cli: Cli) -> Cli:
+    """With ``churn@1`` published, and ``champion`` pointing at it."""
+    cli.file("model/config.json")
+    cli.file("model/sub/notes.txt", b"hello")
+    cli("publish", "churn", "model", "--alias", "champion", "--create-model")
+    return cli
+
+
+# --- the everyday verbs -------------------------------------------------------------------------
+
+
+def test_a_first_day_with_the_registry_in_processes_of_its_own(cli: Cli) -> None:
+    def call(*arguments: str) -> str:
+        process = cli.start(*arguments)
+        out, err = process.communicate()
+        assert (process.returncode, err) == (0, "")
+        return out
+
+    cli.file("model/config.json")
+    published = call("publish", "churn", "model", "--create-model")
+    assert published == "Published churn@1: 1 file, 8 B.\n"
+    call("alias", "set", "churn", "champion", "1")
+    call("download", "churn@champion")
+    assert (cli.root / "churn-1" / "config.json").read_bytes() == b'{"a": 1}'
+
+
+def test_register_keeps_what_is_said(cli: Cli) -> None:
+    record = cli.json("register", "ünï (1)", "--description", "# T", "--tag", "a=b=c")
+    assert record["name"] == "ünï (1)"
+    assert (record["description"], record["tags"]) == ("# T", {"a": "b=c"})
+    assert (record["creator"], record["latest_version"]) == ("ann", None)
+    assert record["created_at"].endswith("Z")
+    assert cli.json("register", "other", "--user", "bob")["creator"] == "bob"
+
+
+def test_publish_keeps_what_is_said(churn: Cli) -> None:
+    options = '--param n=3 --param r=0.5 --param t=abc --param q="3" --param b=true --param z=null'
+    record = churn.json(
+        "publish", "churn", "model/config.json", *options.split(),
+        "--metric", "auc=0.93", "--tag", "k=v", "--description", "d", "--source", "s3://x",
+        "--parent", "churn@champion", "--alias", "canary", "--user", "bob",
+    )  # fmt: skip
+    assert record["version"] == 2
+    assert record["parameters"] == {
+        "n": 3, "r": 0.5, "t": "abc", "q": "3", "b": True, "z": None
+    }  # fmt: skip
+    assert (record["metrics"], record["tags"]) == ({"auc": 0.93}, {"k": "v"})
+    assert (record["description"], record["source"]) == ("d", "s3://x")
+    assert record["parents"] == [{"model": "churn", "version": 1}]
+    assert (record["aliases"], record["creator"]) == (["canary"], "bob")
+    digest = hashlib.sha256(b'{"a": 1}').hexdigest()
+    assert [(f["path"], f["size"], f["sha256"]) for f in record["files"]] == [
+        ("config.json", 8, digest)
+    ]
+
+
+def test_a_folder_is_published_without_hidden_files(churn: Cli) -> None:
+    churn.file("model/.git/config", b"secret")
+    churn.file("model/.hidden", b"secret")
+    files = churn.json("publish", "churn", "model", "model/../model/config.json", code=2)
+    assert files["code"] == "usage.invalid"
+    files = churn.json("publish", "churn", "model")["files"]
+    assert [file["path"] for file in files] == ["config.json", "sub/notes.txt"]
+
+
+def test_an_idempotency_key_publishes_once(churn: Cli) -> None:
+    command = ("publish", "churn", "model", "--idempotency-key", "k1")
+    assert "Published churn@2" in churn(*command).out
+    assert "(published before)" in churn(*command).out
+    churn("publish", "churn", "model/config.json", "--idempotency-key", "k1", code=4)
+
+
+def test_a_picture_is_refused_and_takes_no_number(churn: Cli) -> None:
+    churn.file("cat.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\6" + b"\0" * 50)
+    problem = churn.json("publish", "churn", "cat.png", code=5)
+    assert (problem["code"], problem["exit_code"]) == ("file.not_a_model", 5)
+    assert churn.json("publish", "churn", "model")["version"] == 2
+
+
+def test_show_tells_of_a_model_and_of_a_version_by_any_reference(churn: Cli) -> None:
+    assert churn.json("show", "churn")["aliases"] == {"champion": 1}
+    for reference in ("1", "latest", "champion", "@champion"):
+        assert churn.json("show", f"churn@{reference}")["version"] == 1
+    assert "champion" in churn("show", "churn@1").out
+    for absent in ("churn@2", "churn@absent", "absent"):
+        assert churn("show", absent, code=3).out == ""
+
+
+def test_list_filters_orders_and_ends(churn: Cli) -> None:
+    for auc in ("0.1", "0.9", "0.5"):
+        churn("publish", "churn", "model", "--metric", f"auc={auc}")
+    listed = churn.json("list", "churn", "--order-by", "metrics.auc desc", "--limit", "2")
+    assert [item["version"] for item in listed["items"]] == [3, 4]
+    assert listed["more"] is True
+    listed = churn.json("list", "--versions", "--filter", "metrics.auc > 0.4", "--limit", "0")
+    assert ({item["version"] for item in listed["items"]}, listed["more"]) == ({3, 4}, False)
+    assert churn("list").out.startswith("churn\t4\t4\tchampion=1\t")
+    problem = churn.json("list", "--filter", "nope = 1", code=5)
+    assert problem["code"] == "filter.invalid"
+    churn("list", "absent", code=3)
+
+
+def test_aliases_are_set_moved_rolled_back_and_deleted(churn: Cli) -> None:
+    churn("publish", "churn", "model")
+    assert churn.json("alias", "set", "churn", "champion", "latest")["version"] == 2
+    assert churn.json("alias", "rollback", "churn", "champion")["version"] == 1
+    assert churn.json("alias", "set", "churn", "canary", "champion")["version"] == 1
+    aliases = churn.json("alias", "list", "churn")["items"]
+    assert [(item["alias"], item["version"]) for item in aliases] == [
+        ("canary", 1),
+        ("champion", 1),
+    ]
+    churn("alias", "delete", "churn", "champion")
+    history = churn.json("alias", "history", "churn", "champion")["items"]
+    assert [move["version"] for move in history] == [None, 1, 2, 1]
+    churn("alias", "set", "churn", "champion", "9", code=3)
+    churn("alias", "set", "churn", "v3", "1", code=5)
+    churn("alias", "rollback", "churn", "canary", code=4)
+
+
+def test_delete_asks_for_force_where_an_alias_points(churn: Cli) -> None:
+    churn("publish", "churn", "model")
+    assert churn.json("delete", "churn@1", code=4)["code"] == "version.in_use"
+    churn("delete", "churn@2")
+    churn("delete", "churn@latest", code=5)
+    assert churn.json("delete", "churn", code=4)["code"] == "model.in_use"
+    churn("delete", "churn", "--force")
+    churn("show", "churn", code=3)
+    assert churn.json("publish", "churn", "model", "--create-model")["version"] == 3
+
+
+# --- download -----------------------------------------------------------------------------------
+
+
+def test_download_takes_single_files_and_keeps_what_is_there(churn: Cli) -> None:
+    got = churn.json("download", "churn@1", "sub/notes.txt", "-o", "out")
+    assert got["folder"] == str(churn.root / "out")
+    assert (churn.root / "out" / "sub" / "notes.txt").read_bytes() == b"hello"
+    assert not (churn.root / "out" / "config.json").exists()
+    before = (churn.root / "out" / "sub" / "notes.txt").stat()
+    churn("download", "churn@champion", "-o", "out")
+    assert (churn.root / "out" / "sub" / "notes.txt").stat().st_ino == before.st_ino
+    assert churn.json("download", "churn@1", "nope", code=3)["code"] == "file.not_found"
+    assert churn.json("download", "churn", code=5)["code"] == "reference.invalid"
+
+
+def test_download_overwrites_other_content_only_when_forced(churn: Cli) -> None:
+    churn.file("out/config.json", b"mine")
+    churn("download", "churn@1", "-o", "out", code=4)
+    assert (churn.root / "out" / "config.json").read_bytes() == b"mine"
+    churn("download", "churn@1", "-o", "out", "--force")
+    assert (churn.root / "out" / "config.json").read_bytes() == b'{"a": 1}'
+
+
+def test_download_never_leaves_its_folder(churn: Cli) -> None:
+    (churn.root / "elsewhere").mkdir()
+    (churn.root / "out").mkdir()
+    (churn.root / "out" / "sub").symlink_to(churn.root / "elsewhere")
+    churn("download", "churn@1", "-o", "out", code=1)
+    assert list((churn.root / "elsewhere").iterdir()) == []
+
+
+def test_download_of_damaged_bytes_leaves_no_file(churn: Cli) -> None:
+    _damage(churn, b"hello", b"jello")
+    problem = churn.json("download", "churn@1", "sub/notes.txt", "-o", "out", code=7)
+    assert problem["code"] == "blob.corrupt"
+    assert [path for path in (churn.root / "out").rglob("*") if path.is_file()] == []
+
+
+# --- upkeep -------------------------------------------------------------------------------------
+
+
+def _damage(cli: Cli, content: bytes, other: bytes | None) -> str:
+    digest = hashlib.sha256(content).hexdigest()
+    path = next((cli.root / "artifacts").rglob(digest))
+    path.chmod(0o644)
+    path.unlink() if other is None else path.write_bytes(other)
+    return digest
+
+
+def test_verify_names_what_is_missing_or_corrupt(churn: Cli) -> None:
+    assert churn.json("verify") == {
+        "blobs": 2, "size": 13, "missing": [], "corrupt": [], "unreferenced": 0, "clean": True
+    }  # fmt: skip
+    corrupt = _damage(churn, b"hello", b"jello")
+    missing = _damage(churn, b'{"a": 1}', None)
+    found = churn.json("verify", code=7)
+    assert (found["missing"], found["corrupt"]) == ([missing], [corrupt])
+    assert f"corrupt  {corrupt}" in churn("verify", code=7).out
+
+
+def test_gc_removes_what_no_version_names(churn: Cli) -> None:
+    churn("delete", "churn", "--force")
+    assert churn.json("gc")["blobs"] == 0
+    dry = churn.json("gc", "--dry-run", "--grace", "0s")
+    assert (dry["blobs"], dry["size"], dry["dry_run"]) == (2, 13, True)
+    assert churn.json("gc", "--grace", "0")["blobs"] == 2
+    assert churn.json("verify")["blobs"] == 0
+    churn("gc", "--grace", "soon", code=2)
+
+
+def test_stats_counts(churn: Cli) -> None:
+    churn("publish", "churn", "model/config.json")
+    assert churn.json("stats") == {
+        "models": 1, "versions": 2, "aliases": 1, "files": 3, "blobs": 2,
+        "size": 21, "distinct_size": 13,
+    }  # fmt: skip
+
+
+def test_a_registry_moves_by_export_and_import(
+    churn: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported = churn.json("export", "export")
+    assert (exported["models"], exported["versions"], exported["blobs"]) == (1, 1, 2)
+    before = churn.json("show", "churn@1")
+    other = tmp_path / "other"
+    other.mkdir()
+    for name, value in environment_for(other).items():
+        monkeypatch.setenv(name, value)
+    assert churn.json("import", "export")["versions"] == 1
+    assert churn.json("show", "churn@champion") == before
+    assert churn.json("import", "export")["present"] == 1
+    assert churn.json("export", "model", code=5)["code"] == "export.invalid"
+    assert churn.json("import", "model", code=5)["code"] == "export.invalid"
+
+
+# --- the database -------------------------------------------------------------------------------
+
+
+def test_migrate_creates_and_checks(cli: Cli) -> None:
+    assert cli.json("migrate", "--check", code=6)["code"] == "database.behind"
+    assert not (cli.root / "modelyard.db").exists()
+    assert cli.json("migrate")["changed"] is True
+    assert cli.json("migrate", "--check")["changed"] is False
+
+
+def test_a_database_of_a_newer_release_is_refused(cli: Cli) -> None:
+    import sqlite3
+
+    cli("migrate")
+    with sqlite3.connect(cli.root / "modelyard.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'future'")
+    connection.close()
+    for command in (("list",), ("migrate",), ("serve",)):
+        assert "(database.behind)" in cli(*command, code=6).err
+
+
+def test_eight_processes_may_start_at_once_on_a_fresh_file(cli: Cli) -> None:
+    processes = [cli.start("register", f"model {number}") for number in range(8)]
+    for process in processes:
+        _, err = process.communicate()
+        assert (process.returncode, err) == (0, "")
+    assert len(cli.json("list")["items"]) == 8
+
+
+# --- serve --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_service_finishes_an_upload_before_it_ends(tmp_path: Path, workers: int) -> None:
+    content = os.urandom(4 << 20)
+    digest = hashlib.sha256(content).hexdigest()
+    length = f"Content-Length: {len(content)}"
+    head = f"PUT /api/v1/blobs/{digest} HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n"
+    with running_server(tmp_path, workers=workers) as server:
+        pids = server.pids
+        with socket.create_connection((server.host, server.port)) as connection:
+            connection.sendall(head.encode() + content[: 3 << 20])
+            _wait(lambda: bool(server.staged))
+            server.process.send_signal(signal.SIGTERM)
+            _wait(lambda: not _accepts(server.host, server.port))
+            connection.sendall(content[3 << 20 :])
+            assert connection.recv(1000).startswith(b"HTTP/1.1 201 ")
+        assert server.stop() in {0, -signal.SIGTERM}
+        assert "Traceback" not in server.log
+    _wait(lambda: not any(map(_runs, pids)))
+
+
+def _accepts(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def test_serve_tells_of_an_address_that_is_taken(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("PORT", str(taken.getsockname()[1]))
+        assert "choose another with HOST and PORT" in cli("serve", code=1).err
+
+
+def test_the_help_of_serve_lists_every_setting(cli: Cli) -> None:
+    text = cli("serve", "--help").out
+    for name, field in Settings.model_fields.items():
+        assert name.upper() in text
+        assert str(field.description) in text
+
+
+# --- errors, and who reads the output -----------------------------------------------------------
+
+
+def test_every_kind_of_error_has_an_exit_code() -> None:
+    assert EXIT_CODES.keys() == set(Kind)
+    assert not set(EXIT_CODES.values()) & {0, 1, 2, 130}
+
+
+def test_errors_are_one_line_and_with_json_one_document_too(cli: Cli) -> None:
+    result = cli("show", "absent", code=3)
+    assert result.out == ""
+    assert result.err == "error: There is no model 'absent'. (model.not_found)\n"
+    result = cli("show", "absent", "--json", code=3)
+    assert result.json == {
+        "title": "There is no such model",
+        "detail": "There is no model 'absent'.",
+        "code": "model.not_found",
+        "exit_code": 3,
+        "errors": [],
+    }
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["frobnicate"],
+        ["show"],
+        ["list", "--limit", "x"],
+        ["list", "--nope"],
+        ["publish", "m", "f", "--param", "k"],
+        ["publish", "m", "f", "--param", "k=1", "--param", "k=2"],
+        ["publish", "m", "f", "--metric", "k=high"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(cli: Cli, arguments: list[str]) -> None:
+    result = cli(*arguments, "--json", code=2)
+    assert result.json["code"] == "usage.invalid"
+    assert "--help" in result.err
+    assert "Traceback" not in result.err
+
+
+def test_a_wrong_setting_is_one_line_and_exit_code_2(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORT", "many")
+    for command in ("serve", "migrate", "list"):
+        result = cli(command, code=2)
+        assert result.err.startswith("error: PORT: ")
+        assert result.err.count("\n") == 1
+
+
+def test_what_is_not_there_is_told_without_a_traceback(cli: Cli) -> None:
+    result = cli("publish", "churn", "absent.bin", "--create-model", code=1)
+    assert result.err == "error: no such file or folder: absent.bin (io.failed)\n"
+
+
+def test_text_cannot_steer_the_terminal(cli: Cli) -> None:
+    cli("register", "churn", "--description", "\x1b[2Jcleared\u202e")
+    assert "\x1b" not in cli("show", "churn").out
+    assert cli.json("show", "churn")["description"] == "\x1b[2Jcleared\u202e"
+
+
+def test_help_needs_neither_settings_nor_a_database(cli: Cli) -> None:
+    code = (
+        "import sys; from entrypoints.cli.app import run; run(['--help']);"
+        "heavy = {'sqlalchemy', 'fastapi', 'pydantic_settings', 'uvicorn', 'alembic'};"
+        "sys.exit(bool(heavy & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment_for(cli.root, port="many"),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Exit codes" in done.stdout
+
+
+def test_a_reader_that_leaves_early_is_no_error(churn: Cli) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = churn.start("list", "--json", stdout=writer)
+    os.close(writer)
+    _, err = process.communicate()
+    assert (process.returncode, err) == (141, "")
+
+
+def test_progress_is_shown_on_a_terminal_and_nowhere_else(churn: Cli) -> None:
+    leader, follower = pty.openpty()
+    process = churn.start("publish", "churn", "model", stderr=follower)
+    os.close(follower)
+    shown = b"".join(_read_all(leader))
+    out, _ = process.communicate()
+    assert (process.returncode, out) == (0, "Published churn@2: 2 files, 13 B.\n")
+    assert b"Publishing churn" in shown
+    assert churn("publish", "churn", "model").err == ""
+    assert churn("export", "export").err == ""
+
+
+def _read_all(descriptor: int) -> Iterator[bytes]:
+    try:
+        while chunk := os.read(descriptor, 4096):
+            yield chunk
+    except OSError:
+        return
+    finally:
+        os.close(descriptor)
+
+
+def test_ctrl_c_leaves_nothing_half_done(churn: Cli) -> None:
+    with (churn.root / "huge.bin").open("wb") as file:
+        file.truncate(1 << 40)
+    command = ("publish", "churn", "huge.bin", "--alias", "next")
+    process = churn.start(*command, validation="off")
+    staging = churn.root / "artifacts" / "staging"
+    _wait(lambda: any(path.stat().st_size for path in staging.iterdir()))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert (process.returncode, err) == (130, "error: Interrupted (interrupted)\n")
+    assert list(staging.iterdir()) == []
+    assert churn.json("show", "churn")["latest_version"] == 1
+
+
+def _wait(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it does not come to pass"
+        time.sleep(0.01)
