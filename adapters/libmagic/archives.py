@@ -18,6 +18,7 @@ from domain.values import FilePath
 _ZIP = "application/zip"
 _TAR = "application/x-tar"
 _UNPACKED = 64 * 1024
+_MOST_MEMORY = 128 << 20
 _END = b"PK\x05\x06"
 _END_SIZE = 22
 _LONGEST_COMMENT = 65_535
@@ -160,11 +161,16 @@ class _Decompressor(Protocol):
     def decompress(self, data: bytes, max_length: int) -> bytes: ...
 
 
+def _lzma() -> _Decompressor:
+    """The stream itself says how much memory it wants: up to 4 GiB."""
+    return lzma.LZMADecompressor(memlimit=_MOST_MEMORY)
+
+
 _COMPRESSIONS: tuple[tuple[bytes, str, str, Callable[[], _Decompressor]], ...] = (
     (b"\x1f\x8b", "gzip", "application/gzip", lambda: zlib.decompressobj(31)),
     (b"BZh", "bz2", "application/x-bzip2", bz2.BZ2Decompressor),
-    (b"\xfd7zXZ\0", "xz", "application/x-xz", lzma.LZMADecompressor),
-    (b"]\0\0", "lzma", "application/x-lzma", lzma.LZMADecompressor),
+    (b"\xfd7zXZ\0", "xz", "application/x-xz", _lzma),
+    (b"]\0\0", "lzma", "application/x-lzma", _lzma),
     (b"x\x01", "zlib", "application/zlib", zlib.decompressobj),
     (b"x^", "zlib", "application/zlib", zlib.decompressobj),
     (b"x\x9c", "zlib", "application/zlib", zlib.decompressobj),

@@ -1,0 +1,238 @@
+"""The lock managers, each against the contract and then in what only it can get wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from adapters.file_lock import FileLockManager
+from adapters.memory.locks import MemoryLockManager
+from adapters.no_lock import NoLockManager
+from application.ports import LockManager
+from domain.errors import LockTimeout, StoreUnavailable
+from tests.contracts.lock_manager import PATIENT, LockManagerContract, held, is_free
+
+pytestmark = pytest.mark.anyio
+
+ROOT = Path(__file__).parents[2]
+
+_COUNTER = """
+import asyncio, pathlib, sys
+from adapters.file_lock import FileLockManager
+
+folder, counter = sys.argv[1], pathlib.Path(sys.argv[2])
+locks = FileLockManager(folder)
+
+async def count():
+    for _ in range(5):
+        async with locks.hold("counter", timeout=30):
+            number = int(counter.read_text())
+            await asyncio.sleep(0.0005)
+            counter.write_text(str(number + 1))
+
+async def main():
+    await asyncio.gather(*(count() for _ in range(5)))
+
+sys.stdin.readline()
+asyncio.run(main())
+"""
+
+_HOLDER = """
+import asyncio, os, sys
+from adapters.file_lock import FileLockManager
+
+async def main():
+    async with FileLockManager(sys.argv[1]).hold("model", timeout=30):
+        if sys.argv[2] == "fork" and os.fork() == 0:
+            os.execlp("sleep", "sleep", "60")
+        print("held", flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+class TestMemoryLockManager(LockManagerContract):
+    @pytest.fixture
+    def locks(self) -> MemoryLockManager:
+        return MemoryLockManager()
+
+    async def test_names_do_not_wait_for_each_other(self, locks: LockManager) -> None:
+        async with held(locks, "one"):
+            assert await is_free(locks, "two")
+
+    async def test_locks_that_nobody_wants_are_forgotten(self, locks: MemoryLockManager) -> None:
+        for number in range(100):
+            async with locks.hold(str(number), timeout=PATIENT):
+                pass
+        assert not any(locks._loops[asyncio.get_running_loop()])
+
+
+class TestNoLockManager(LockManagerContract):
+    excludes = False
+
+    @pytest.fixture
+    def locks(self) -> NoLockManager:
+        return NoLockManager()
+
+    async def test_everybody_is_let_in_at_once(self, locks: LockManager) -> None:
+        barrier = asyncio.Barrier(8)
+
+        async def enter() -> None:
+            async with locks.hold("model", timeout=0):
+                await barrier.wait()
+
+        await asyncio.gather(*(enter() for _ in range(8)))
+
+
+@contextmanager
+def holder(folder: Path, how: str = "alone") -> Iterator[subprocess.Popen[bytes]]:
+    """A process that holds the lock "model" until it is killed."""
+    command = [sys.executable, "-c", _HOLDER, str(folder), how]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, cwd=ROOT, start_new_session=True
+    ) as child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"held\n"
+            yield child
+        finally:
+            os.killpg(child.pid, signal.SIGKILL)
+
+
+def other_stripe(name: str) -> str:
+    """A name that shares no lock file with this one."""
+    stripe = hashlib.sha256(name.encode()).digest()[0]
+    return next(
+        n for n in map(str, range(1000)) if hashlib.sha256(n.encode()).digest()[0] != stripe
+    )
+
+
+class TestFileLockManager(LockManagerContract):
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        return tmp_path / "state" / "locks"
+
+    @pytest.fixture
+    def locks(self, folder: Path) -> FileLockManager:
+        return FileLockManager(folder)
+
+    async def test_names_seldom_wait_for_each_other(self, locks: LockManager) -> None:
+        async with held(locks, "one"):
+            assert await is_free(locks, other_stripe("one"))
+
+    async def test_two_managers_of_a_folder_exclude_each_other(
+        self, locks: LockManager, folder: Path
+    ) -> None:
+        async with held(locks, "model"):
+            assert not await is_free(FileLockManager(folder), "model")
+            assert await is_free(FileLockManager(folder / "other"), "model")
+
+    async def test_waiters_get_it_when_the_other_process_lets_go(
+        self, locks: LockManager, folder: Path
+    ) -> None:
+        async with held(FileLockManager(folder), "model"):
+            waiting = asyncio.create_task(is_free_in_time(locks))
+            await asyncio.sleep(0.05)
+            assert not waiting.done()
+        assert await waiting
+
+    def test_processes_do_not_lose_each_others_counts(self, folder: Path, tmp_path: Path) -> None:
+        counter = tmp_path / "counter"
+        counter.write_text("0")
+        command = [sys.executable, "-c", _COUNTER, str(folder), str(counter)]
+        children = [subprocess.Popen(command, stdin=subprocess.PIPE, cwd=ROOT) for _ in range(6)]
+        for child in children:
+            child.communicate(b"go\n", timeout=60)
+        assert [child.returncode for child in children] == [0] * 6
+        assert counter.read_text() == str(6 * 5 * 5)
+
+    @pytest.mark.parametrize("how", ["alone", "fork"])
+    async def test_a_killed_process_frees_its_lock(
+        self, locks: LockManager, folder: Path, how: str
+    ) -> None:
+        """Also one with a child that lives on: programs it starts do not inherit the lock."""
+        with holder(folder, how) as child:
+            assert not await is_free(locks, "model")
+            child.send_signal(signal.SIGKILL)
+            assert await is_free_in_time(locks)
+
+    async def test_a_forked_child_does_not_keep_a_lock_that_was_released(
+        self, folder: Path
+    ) -> None:
+        locks = FileLockManager(folder)
+        read, write = os.pipe()
+        async with locks.hold("model", timeout=PATIENT):
+            child = os.fork()
+            if child == 0:
+                os.read(read, 1)
+                os._exit(0)
+        try:
+            assert await is_free(locks, "model")
+        finally:
+            os.write(write, b"x")
+            os.waitpid(child, 0)  # noqa: ASYNC222
+            os.close(read)
+            os.close(write)
+
+    async def test_event_loops_in_threads_exclude_each_other(self, locks: LockManager) -> None:
+        barrier = threading.Barrier(4)
+        counter = 0
+
+        async def count() -> None:
+            nonlocal counter
+            for _ in range(25):
+                async with locks.hold("model", timeout=PATIENT):
+                    before = counter
+                    await asyncio.sleep(0)
+                    counter = before + 1
+
+        def in_own_loop() -> None:
+            barrier.wait()
+            asyncio.run(count())
+
+        threads = [threading.Thread(target=in_own_loop) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert counter == 100
+
+    async def test_it_holds_no_descriptor_that_it_does_not_need(
+        self, locks: LockManager, folder: Path
+    ) -> None:
+        before = len(os.listdir("/proc/self/fd"))
+        for number in range(50):
+            async with locks.hold(str(number), timeout=PATIENT):
+                pass
+        async with held(locks, "model"):
+            assert not await is_free(locks, "model")
+        assert len(os.listdir("/proc/self/fd")) == before
+
+    async def test_a_folder_that_cannot_be_made_is_unavailable(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("in the way")
+        locks = FileLockManager(tmp_path / "file" / "locks")
+        with pytest.raises(StoreUnavailable) as caught:
+            await locks.check()
+        assert str(tmp_path) not in caught.value.detail
+        with pytest.raises(StoreUnavailable):
+            async with locks.hold("model", timeout=PATIENT):
+                pytest.fail("it is held nowhere")
+
+
+async def is_free_in_time(locks: LockManager) -> bool:
+    try:
+        async with locks.hold("model", timeout=PATIENT):
+            return True
+    except LockTimeout:
+        return False
