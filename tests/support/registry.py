@@ -15,13 +15,16 @@ from uuid import uuid4
 
 from adapters.memory.registry import MemoryDatabase, MemoryUnitOfWork
 from adapters.memory.registry_reader import MemoryBlobReferences, MemoryRegistryReader
+from adapters.memory.registry_snapshot import MemoryRegistrySnapshot
 from adapters.sql import migrate
 from adapters.sql.blob_references import SqlBlobReferences
 from adapters.sql.database import SqliteDatabase
 from adapters.sql.reader import SqlRegistryReader
+from adapters.sql.snapshot import SqlRegistrySnapshot
 from adapters.sql.unit_of_work import SqlUnitOfWork
 from application.ports.blob_references import BlobReferences
 from application.ports.registry_reader import RegistryReader
+from application.ports.registry_snapshot import RegistrySnapshot
 from application.ports.unit_of_work import UnitOfWork
 from domain.alias import Alias
 from domain.errors import AliasNotFound
@@ -42,6 +45,7 @@ class Registry:
     references: BlobReferences
     events: list[Event]
     failing: Callable[[], AbstractContextManager[None]]
+    snapshot: Callable[[], RegistrySnapshot]
 
 
 def memory_registry() -> Registry:
@@ -60,6 +64,7 @@ def memory_registry() -> Registry:
         MemoryBlobReferences(database),
         events,
         failing,
+        lambda: MemoryRegistrySnapshot(database),
     )
 
 
@@ -82,6 +87,7 @@ def sqlite_registry(database: SqliteDatabase) -> Registry:
         SqlBlobReferences(database),
         events,
         full_disk,
+        lambda: SqlRegistrySnapshot(database),
     )
 
 
@@ -116,7 +122,7 @@ def a_digest(number: int) -> Digest:
     return Digest(f"{number:064x}")
 
 
-def a_manifest(*blobs: int, format: str | None = "onnx") -> Manifest:  # noqa: A002
+def a_manifest(*blobs: int, format: str | None = "onnx") -> Manifest:
     return Manifest.of(
         FileEntry(FilePath(f"{index}.bin"), 10 + blob, a_digest(blob), "application/x", format)
         for index, blob in enumerate(blobs or (1,))
