@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -115,8 +116,9 @@ class OpenFileHandler:
             FileNotFound: the version has no file at this path.
         """
         version = (await self.reader.version(command.model, command.reference)).record
+        path = unicodedata.normalize("NFC", command.path)  # as FilePath does: macOS sends NFD
         for file in version.files:
-            if file.path == command.path:
+            if file.path == path:
                 return OpenedFile(version, file, self.store)
         raise FileNotFound(
             f"Version {version.version} of {version.model!a} has no file "
