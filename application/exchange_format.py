@@ -13,7 +13,7 @@ Each line is one JSON object with its keys sorted, so that one content gives one
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, NoReturn, TypeVar
 
@@ -68,6 +68,34 @@ def dumps(document: Mapping[str, object]) -> bytes:
     """One line of canonical JSON."""
     text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return text.encode() + b"\n"
+
+
+class BlobSet:
+    """Distinct blobs with their sizes, in 40 bytes for each time one is mentioned."""
+
+    def __init__(self) -> None:
+        self._mentions = [bytearray() for _ in range(256)]
+        self._opened: tuple[int, set[bytes]] = (-1, set())
+
+    def add(self, files: Iterable[FileEntry]) -> None:
+        """Takes note of the files' blobs."""
+        for file in files:
+            raw = bytes.fromhex(file.sha256)
+            self._mentions[raw[0]] += raw + file.size.to_bytes(8, "big")
+
+    def __iter__(self) -> Iterator[tuple[Digest, int]]:
+        """In the order of the digests; one that is mentioned with two sizes comes twice."""
+        for bucket in self._mentions:
+            for one in sorted({bytes(bucket[i : i + 40]) for i in range(0, len(bucket), 40)}):
+                yield Digest(one[:32].hex()), int.from_bytes(one[32:], "big")
+
+    def __contains__(self, digest: Digest) -> bool:
+        """Quick where digests that begin alike are asked for one after another."""
+        raw = bytes.fromhex(digest)
+        if self._opened[0] != raw[0]:
+            bucket = self._mentions[raw[0]]
+            self._opened = raw[0], {bytes(bucket[i : i + 32]) for i in range(0, len(bucket), 40)}
+        return raw in self._opened[1]
 
 
 # --- writing ------------------------------------------------------------------------------------

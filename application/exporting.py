@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -14,6 +14,7 @@ from application.exchange_format import (
     RETIRED_NAMES,
     SUMMARY,
     UNFINISHED,
+    BlobSet,
     Line,
     blob_file,
     dumps,
@@ -26,7 +27,6 @@ from application.ports.folder import PARTIAL
 from domain.errors import BlobCorrupt, InvalidDigest, InvalidExport
 from domain.model import Model, RetiredName
 from domain.values import Digest, ModelName
-from domain.version import FileEntry
 
 _CHUNK = 256 * 1024
 
@@ -48,34 +48,6 @@ class Exported:
     blobs: int
     size: int
     kept: int
-
-
-class BlobSet:
-    """Distinct blobs with their sizes, in 40 bytes for each time one is mentioned."""
-
-    def __init__(self) -> None:
-        self._mentions = [bytearray() for _ in range(256)]
-        self._opened: tuple[int, set[bytes]] = (-1, set())
-
-    def add(self, files: Iterable[FileEntry]) -> None:
-        """Takes note of the files' blobs."""
-        for file in files:
-            raw = bytes.fromhex(file.sha256)
-            self._mentions[raw[0]] += raw + file.size.to_bytes(8, "big")
-
-    def __iter__(self) -> Iterator[tuple[Digest, int]]:
-        """In the order of the digests; one that is mentioned with two sizes comes twice."""
-        for bucket in self._mentions:
-            for one in sorted({bytes(bucket[i : i + 40]) for i in range(0, len(bucket), 40)}):
-                yield Digest(one[:32].hex()), int.from_bytes(one[32:], "big")
-
-    def __contains__(self, digest: Digest) -> bool:
-        """Quick where digests that begin alike are asked for one after another."""
-        raw = bytes.fromhex(digest)
-        if self._opened[0] != raw[0]:
-            bucket = self._mentions[raw[0]]
-            self._opened = raw[0], {bytes(bucket[i : i + 32]) for i in range(0, len(bucket), 40)}
-        return raw in self._opened[1]
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from application.exchange_format import (
     FORMAT_VERSION,
     RETIRED_NAMES,
     SUMMARY,
+    BlobSet,
     Fields,
     Line,
     blob_file,
@@ -19,7 +20,6 @@ from application.exchange_format import (
     parse,
     read_line,
 )
-from application.exporting import BlobSet
 from application.maintenance import Progress
 from application.ports import ArtifactStore, Folder, UnitOfWork
 from domain.alias import Alias

@@ -120,40 +120,26 @@ def build_container(settings: Settings) -> Container:
 
 
 def database_revisions(container: Container) -> tuple[str | None, str]:
-    """Where the database's schema is (None: nowhere) and where this release needs it. Blocks.
-
-    Raises:
-        DatabaseUnavailable
-    """
-    from adapters.sql import migrate  # noqa: PLC0415 - Alembic, which a running service does without
+    """Where the database's schema is (None: nowhere), and where this release needs it. Blocks."""
+    from adapters.sql import migrate  # noqa: PLC0415 - Alembic, which a running service spares
 
     return migrate.current(container.database()), migrate.head()
 
 
 def migrate_database(container: Container) -> None:
-    """Brings the schema to where this release needs it. Blocks.
-
-    Raises:
-        DatabaseBehind: it is newer than this release.
-        DatabaseUnavailable
-    """
+    """Brings the schema to where this release needs it. Blocks. Raises: DatabaseBehind (newer)."""
     from adapters.sql import migrate  # noqa: PLC0415
 
     migrate.upgrade(container.database())
 
 
 def prepare_database(container: Container) -> None:
-    """Migrates SQLite, which is embedded and belongs to nobody else; checks another database.
-
-    Several processes may do so at once. Blocks.
+    """Migrates SQLite, which is nobody else's; checks another database. Blocks.
 
     Raises:
         DatabaseBehind: naming the command to run.
-        DatabaseUnavailable
     """
     from adapters.sql import migrate  # noqa: PLC0415
 
-    if container.settings().database_url.startswith("sqlite"):
-        migrate.upgrade(container.database())
-    else:
-        migrate.check(container.database())
+    embedded = container.settings().database_url.startswith("sqlite")
+    (migrate.upgrade if embedded else migrate.check)(container.database())

@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,11 +23,16 @@ from domain.values import AliasName, FilePath, ModelName, Reference, VersionNumb
 from domain.version import Parent, VersionDetails
 from entrypoints.cli.options import (
     EVERYDAY,
+    Aliases,
+    CreateModel,
     Description,
+    IdempotencyKey,
     Json,
     Metrics,
     Name,
     Parameters,
+    Parents,
+    Source,
     Tags,
     User,
     actor,
@@ -64,25 +69,11 @@ def publish(
     metric: Metrics = None,
     tag: Tags = None,
     description: Description = "",
-    alias: Annotated[
-        list[str] | None, typer.Option("--alias", help="Point this at it; may be repeated.")
-    ] = None,
-    source: Annotated[
-        str | None, typer.Option("--source", help="What produced it: a URI or free text.")
-    ] = None,
-    parent: Annotated[
-        list[str] | None,
-        typer.Option("--parent", metavar="NAME@VERSION", help="Made from this; may be repeated."),
-    ] = None,
-    create_model: Annotated[
-        bool, typer.Option("--create-model", help="Register the model if need be.")
-    ] = False,
-    idempotency_key: Annotated[
-        str | None,
-        typer.Option(
-            "--idempotency-key", help="Publishing the same again under this key does nothing."
-        ),
-    ] = None,
+    alias: Aliases = None,
+    source: Source = None,
+    parent: Parents = None,
+    create_model: CreateModel = False,
+    idempotency_key: IdempotencyKey = None,
     user: User = "",
     json: Json = False,
 ) -> None:
@@ -97,17 +88,9 @@ def publish(
 
     async def work(container: Container) -> Published:
         made_from = tuple([await _parent(container.reader(), *named) for named in parents])
-        whole = VersionDetails(
-            details.description,
-            details.parameters,
-            details.metrics,
-            details.tags,
-            details.source,
-            made_from,
-        )
         with progress(f"Publishing {model}") as tell:
             upload = _Upload(found, tell)
-            said = PublishDetails(whole, aliases, create_model)
+            said = PublishDetails(replace(details, parents=made_from), aliases, create_model)
             command = PublishVersion(model, who, upload.parts(said), idempotency_key)
             return await container.publish_version()(command)
 

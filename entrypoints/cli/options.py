@@ -46,6 +46,25 @@ Metrics = Annotated[
     typer.Option("--metric", metavar="KEY=NUMBER", help="A metric; may be repeated."),
 ]
 
+Aliases = Annotated[
+    list[str] | None,
+    typer.Option("--alias", metavar="ALIAS", help="Point this at it; may be repeated."),
+]
+Source = Annotated[
+    str | None, typer.Option("--source", help="What produced it: a URI or free text.")
+]
+Parents = Annotated[
+    list[str] | None,
+    typer.Option("--parent", metavar="NAME@VERSION", help="Made from this; may be repeated."),
+]
+CreateModel = Annotated[bool, typer.Option("--create-model", help="Register the model if need be.")]
+IdempotencyKey = Annotated[
+    str | None,
+    typer.Option(
+        "--idempotency-key", help="Publishing the same again under this key does nothing."
+    ),
+]
+
 EVERYDAY = "Models and versions"
 UPKEEP = "The service and its upkeep"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import anyio
 import typer
 from typer.core import TyperCommand
 
@@ -48,7 +47,7 @@ def serve() -> None:
 
     container = open_container()
     settings = container.settings()
-    anyio.run(container.database().close)
+    container.database().dispose()
     with serving.listen(settings.host, settings.port) as listening:
         typer.echo(_welcome(settings.host, listening.getsockname()[1]), err=True)
         if not serving.serve(settings, listening):
@@ -75,7 +74,7 @@ def migrate(
             "run 'modelyard-server migrate'."
         )
     migrate_database(container)
-    anyio.run(container.database().close)
+    container.database().dispose()
     if json:
         print_json({"revision": needed, "previous_revision": before, "changed": before != needed})
     elif before == needed:
