@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,10 +40,12 @@ from application.filters import (
     Value,
 )
 
-_INDEXED = {
-    models.name: frozenset({"name"}),
-    versions.name: frozenset({"creator", "created_at", "updated_at"}),
-}
+INDEXED = frozenset(
+    Field(Scope.ATTRIBUTE, name) for name in ("creator", "created_at", "updated_at")
+)
+"""The fields of versions that have an index across models."""
+
+_NAME = Field(Scope.ATTRIBUTE, "name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +71,43 @@ def conjuncts(expression: Expression | None) -> tuple[Expression, ...]:
     return expression.operands if isinstance(expression, And) else (expression,)
 
 
-def drivers(listed: Listed, expression: Expression | None) -> Iterator[Driver]:
-    """One for each part of the filter that an index knows about."""
+def drivers(listed: Listed, expression: Expression | None) -> list[Driver]:
+    """One for each field that some part of the filter limits and an index knows about."""
+    groups: dict[tuple[Field, bool], list[_Limit]] = {}
     for part in conjuncts(expression):
-        match part:
-            case Comparison(field, operator, value):
-                driver = _driver(listed, field, operator, (value,))
-            case In(field, values):
-                driver = _driver(listed, field, "=", values)
-            case Not(IsNull(Field(scope=Scope.TAGS | Scope.PARAMETERS) as field)):
-                driver = _driver(listed, field, "!=", ("",))
-            case Not(IsNull(Field(scope=Scope.METRICS) as field)):
-                driver = _driver(listed, field, "!=", (0,))
-            case _:
-                driver = None
-        if driver is not None:
-            yield driver
+        limited = _limit(part)
+        if limited is not None:
+            field, limit = limited
+            numeric = {as_number(value) is not None for value in limit.values}
+            if len(numeric) == 1:
+                groups.setdefault((field, numeric.pop()), []).append(limit)
+    found = (_by_field(listed, *group, limits) for group, limits in groups.items())
+    return [driver for driver in found if driver is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    operator: str
+    values: tuple[Value, ...]
+
+    @property
+    def single(self) -> bool:
+        """Whether one value passes."""
+        return self.operator == "=" and len(self.values) == 1
+
+
+def _limit(part: Expression) -> tuple[Field, _Limit] | None:
+    match part:
+        case Comparison(field, operator, value):
+            return field, _Limit(operator, (value,))
+        case In(field, values):
+            return field, _Limit("=", values)
+        case Not(IsNull(Field(scope=Scope.TAGS | Scope.PARAMETERS) as field)):
+            return field, _Limit("!=", ("",))
+        case Not(IsNull(Field(scope=Scope.METRICS) as field)):
+            return field, _Limit("!=", (0,))
+        case _:
+            return None
 
 
 def size_of(listed: Listed, driver: Driver, most: int) -> ScalarSelect[int]:
@@ -94,45 +117,46 @@ def size_of(listed: Listed, driver: Driver, most: int) -> ScalarSelect[int]:
     return select(func.count()).select_from(some.subquery()).scalar_subquery()
 
 
-def _driver(
-    listed: Listed, field: Field, operator: str, values: tuple[Value, ...]
-) -> Driver | None:
+def _by_field(listed: Listed, field: Field, numeric: bool, limits: list[_Limit]) -> Driver | None:
     if field.scope is Scope.ATTRIBUTE:
-        return _by_attribute(listed, field, operator, values)
+        return _by_attribute(listed, field, limits)
     if field.scope is Scope.ALIAS:
-        return _by_alias(listed, operator, values)
-    numeric = [as_number(value) is not None for value in values]
-    if any(numeric) and not all(numeric):
-        return None
+        return _by_alias(listed, limits)
+    return _by_label(listed, field, numeric, limits)
+
+
+def _by_label(listed: Listed, field: Field, numeric: bool, limits: list[_Limit]) -> Driver:
     labels = listed.labels.alias("driver")
-    column = labels.c.number if any(numeric) else labels.c.value
-    sought = [as_number(value) if any(numeric) else as_text(value)[:HEAD] for value in values]
+    column = labels.c.number if numeric else labels.c.value
+    bounds: list[Condition] = [column.is_not(None), entry(labels, field)]
+    for limit in limits:
+        values = [as_number(v) if numeric else as_text(v)[:HEAD] for v in limit.values]
+        bounds += _bounds(column, limit.operator, values)
     owner = labels.c[listed.owner]
     return Driver(
-        and_(column.is_not(None), entry(labels, field), *_bounds(column, operator, sought)),
+        and_(*bounds),
         source=labels,
         join=listed.table.c.id == unindexed(owner),
-        order=owner if operator == "=" and len(values) == 1 else None,
+        order=owner if any(limit.single for limit in limits) else None,
     )
 
 
-def _by_attribute(
-    listed: Listed, field: Field, operator: str, values: tuple[Value, ...]
-) -> Driver | None:
-    if field.key not in _INDEXED[listed.table.name]:
+def _by_attribute(listed: Listed, field: Field, limits: list[_Limit]) -> Driver | None:
+    if field != _NAME if listed.table is models else field not in INDEXED:
         return None
     column = listed.attributes[field.key]
-    bounds = _bounds(column, operator, values)
+    bounds = [bound for x in limits for bound in _bounds(column, x.operator, x.values)]
     if not bounds:
         return None
     if listed.table is models:
         return Driver(and_(*bounds), order=column)
-    single = operator == "=" and len(values) == 1
+    single = any(limit.single for limit in limits)
     return Driver(and_(*bounds), order=versions.c.id if single else None)
 
 
-def _by_alias(listed: Listed, operator: str, values: tuple[Value, ...]) -> Driver | None:
-    if operator != "=" or len(values) > 1:
+def _by_alias(listed: Listed, limits: list[_Limit]) -> Driver | None:
+    names = [limit.values[0] for limit in limits if limit.single]
+    if not names:
         return None
     model = unindexed(aliases.c.model_id)
     join = (
@@ -140,10 +164,10 @@ def _by_alias(listed: Listed, operator: str, values: tuple[Value, ...]) -> Drive
         if listed.table is models
         else and_(versions.c.model_id == model, versions.c.number == unindexed(aliases.c.version))
     )
-    return Driver(aliases.c.name == values[0], source=aliases, join=join)
+    return Driver(aliases.c.name == names[0], source=aliases, join=join)
 
 
-def _bounds(column: ColumnElement[Any], operator: str, values: Any) -> list[Condition]:
+def _bounds(column: ColumnElement[Any], operator: str, values: Sequence[Any]) -> list[Condition]:
     """Limits of an index's range; they may let through more than the comparison does."""
     match operator:
         case "=":

@@ -149,7 +149,7 @@ def entry(labels: FromClause, field: Field) -> Condition:
 
 def unindexed(column: ColumnElement[Any]) -> ColumnElement[Any]:
     """The same value, but no planner looks for it in an index."""
-    return column + literal(0) if column.type.python_type is int else column.concat("")
+    return column.concat("") if column.type.python_type is str else column + literal(0)
 
 
 def compare(column: ColumnElement[Any], operator: str, value: Value) -> Condition:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, FromClause, Select, and_, bindparam, select
 
-from adapters.sql.drivers import Driver, conjuncts, drivers, size_of
+from adapters.sql.drivers import INDEXED, Driver, conjuncts, drivers, size_of
 from adapters.sql.filters import MODELS, Condition, Listed, condition, entry, unindexed
 from adapters.sql.paging import SortKey, after
 from adapters.sql.tables import models, version_labels, versions
@@ -40,6 +40,7 @@ class Scan:
         model_id: of the one model whose versions are listed, or can match.
         across: whether the list is one across models, also if only one can match.
         most: how many rows there are at most, where that is known.
+        few: so many rows are rather sorted than walked past.
     """
 
     listed: Listed
@@ -48,6 +49,7 @@ class Scan:
     model_id: str | None = None
     across: bool = True
     most: int | None = None
+    few: int = FEW
 
     @property
     def tie_break(self) -> SortKey:
@@ -75,7 +77,7 @@ def find(db: Connection, scan: Scan, size: int, values: Sequence[Any] | None) ->
     There are two good ways to a page. Where few rows can match, they are collected through the
     index that knows them, and sorted. Where many match, the index of the order is walked, each row
     is probed, and the page is soon full. Which way is better nobody knows in advance, so the
-    ranges that the parts of the filter have in indexes are counted, each up to FEW. If none is
+    ranges of indexes that the parts of the filter allow are counted, each up to ``few``. If none is
     that small, but one is a single value (of a tag, a parameter, the creator) in a list across
     models, then it lies in default order already and is walked in place of the table. Where many
     rows match but the wanted ones lie far back, a walk costs one probe for each row before them.
@@ -120,14 +122,14 @@ def _narrow(db: Connection, scan: Scan) -> Scan | None:
 
 def choose(db: Connection, scan: Scan) -> Plan:
     """The way to a page; see :func:`find`."""
-    if scan.most is not None and scan.most <= FEW:
+    if scan.most is not None and scan.most <= scan.few:
         return Plan(few=True)
-    candidates = list(drivers(scan.listed, scan.filter))
+    candidates = drivers(scan.listed, scan.filter)
     if not candidates:
         return Plan()
-    sizes = db.execute(select(*(size_of(scan.listed, d, FEW + 1) for d in candidates))).one()
+    sizes = db.execute(select(*(size_of(scan.listed, d, scan.few + 1) for d in candidates))).one()
     size, driver = min(zip(sizes, candidates, strict=True), key=lambda counted: counted[0])
-    if size <= FEW:
+    if size <= scan.few:
         return Plan(driver, few=True)
     if scan.order or not scan.across:
         return Plan()
@@ -151,11 +153,19 @@ def page(scan: Scan, plan: Plan, size: int, values: Sequence[Any] | None) -> Sel
         if not plan.few and driver.order is not None:
             tie_break = replace(tie_break, column=driver.order)
     if scan.model_id is not None:
-        direct = driver is None and (plan.few or not scan.across)
+        direct = driver is None and (plan.few or not (scan.across or _in_index_order(scan)))
         conditions.append(_of_model(scan.model_id, direct=direct))
     table, keys = _keys(scan, table, scan.order)
-    statement = _ordered(scan, table, [*keys, tie_break], values)
+    keys.append(tie_break)
+    if plan.few:
+        # To be sorted: no planner shall walk the table instead because it lies in this order.
+        keys[0] = replace(keys[0], column=unindexed(keys[0].column))
+    statement = _ordered(scan, table, keys, values)
     return statement.where(*conditions).limit(size)
+
+
+def _in_index_order(scan: Scan) -> bool:
+    return bool(scan.order) and scan.order[0].field in INDEXED
 
 
 def measured_page(scan: Scan, size: int, values: Sequence[Any] | None) -> Select[Any]:

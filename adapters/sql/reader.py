@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
 
 from sqlalchemy import (
@@ -17,7 +18,7 @@ from sqlalchemy import (
 
 from adapters.sql.database import Database
 from adapters.sql.filters import MODELS, VERSIONS
-from adapters.sql.lists import Scan, find
+from adapters.sql.lists import FEW, Scan, find
 from adapters.sql.mapping import (
     SEPARATOR,
     AnyRow,
@@ -115,8 +116,15 @@ COUNT_BLOBS = select(func.count(), func.coalesce(func.sum(_BLOBS.c.size), 0)).se
 
 
 class SqlRegistryReader(RegistryReader):
-    def __init__(self, database: Database) -> None:
+    """Point reads where the caller runs, lists and counts in a thread.
+
+    Args:
+        few: see :func:`adapters.sql.lists.find`.
+    """
+
+    def __init__(self, database: Database, *, few: int = FEW) -> None:
         self._database = database
+        self._few = few
 
     async def model(self, name: ModelName) -> Found[ModelRecord]:
         return await self._database.point(
@@ -125,7 +133,7 @@ class SqlRegistryReader(RegistryReader):
 
     async def models(self, page: PageRequest) -> Page[ModelRecord]:
         def work(db: Connection) -> Page[ModelRecord]:
-            scan = Scan(MODELS, page.filter, page.order)
+            scan = Scan(MODELS, page.filter, page.order, few=self._few)
             return _page(db, scan, page, MODELS_BY_ID, lambda row: to_model_record(row).record)
 
         return await self._database.search(work)
@@ -147,17 +155,11 @@ class SqlRegistryReader(RegistryReader):
         self, page: PageRequest, *, model: ModelName | None = None
     ) -> Page[VersionRecord]:
         def work(db: Connection) -> Page[VersionRecord]:
-            scan = Scan(VERSIONS, page.filter, page.order)
+            scan = Scan(VERSIONS, page.filter, page.order, few=self._few)
             if model is not None:
                 known = _one(db, MODEL_KEY, {"name": model}) or _no_model(model)
-                scan = Scan(
-                    VERSIONS,
-                    page.filter,
-                    page.order,
-                    known.id,
-                    across=False,
-                    most=known.version_count,
-                )
+                most = known.version_count
+                scan = replace(scan, model_id=known.id, across=False, most=most)
             return _page(db, scan, page, VERSIONS_BY_ID, lambda row: to_version_record(row).record)
 
         return await self._database.search(work)

@@ -44,7 +44,7 @@ CHURN = ModelName("churn")
 CHAMPION = AliasName("champion")
 
 
-def versions_request(filter: str = "", order: str = "", **fields: Any) -> PageRequest:  # noqa: A002
+def versions_request(filter: str = "", order: str = "", **fields: Any) -> PageRequest:
     return PageRequest(
         parse_filter(filter, VERSIONS) if filter else None,
         parse_order(order, VERSIONS) if order else (),
@@ -52,7 +52,7 @@ def versions_request(filter: str = "", order: str = "", **fields: Any) -> PageRe
     )
 
 
-def models_request(filter: str = "", order: str = "", **fields: Any) -> PageRequest:  # noqa: A002
+def models_request(filter: str = "", order: str = "", **fields: Any) -> PageRequest:
     return PageRequest(
         parse_filter(filter, MODELS) if filter else None,
         parse_order(order, MODELS) if order else (),
@@ -294,7 +294,7 @@ class RegistryReaderContract:
     async def test_models_are_filtered(
         self,
         registry: Registry,
-        filter: str,  # noqa: A002
+        filter: str,
         expected: list[str],
     ) -> None:
         await two_models(registry)
@@ -375,7 +375,7 @@ class RegistryReaderContract:
     async def test_versions_are_filtered(
         self,
         registry: Registry,
-        filter: str,  # noqa: A002
+        filter: str,
         expected: list[str],
     ) -> None:
         await two_models(registry)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from application.ports.registry_reader import PageRequest
@@ -61,11 +62,15 @@ class UnitOfWorkContract:
 
     async def test_an_error_inside_rolls_everything_back(self, registry: Registry) -> None:
         model = await register(registry)
-        with pytest.raises(_BrokenHandlerError):
+
+        async def broken() -> None:
             async with registry.uow() as uow:
                 number = await uow.models.allocate(model, LATER)
                 await uow.versions.add(a_version(model, number, tags={"a": "b"}))
                 raise _BrokenHandlerError
+
+        with pytest.raises(_BrokenHandlerError):
+            await broken()
         with pytest.raises(VersionNotFound):
             await registry.reader.version(CHURN, Latest())
         assert (await publish(registry, model)).number == 1
@@ -144,7 +149,7 @@ class UnitOfWorkContract:
         async def increment() -> None:
             async with registry.uow() as uow:
                 model = await uow.models.get(CHURN)
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
                 model.tag({"count": str(int(model.tags["count"]) + 1)}, LATER)
                 await uow.models.save(model)
                 await uow.commit()
