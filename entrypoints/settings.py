@@ -22,7 +22,9 @@ def _database(url: str) -> str:
     except ArgumentError:
         raise ValueError("not a URL such as sqlite:///data/modelyard.db") from None
     if backend != "sqlite":
-        raise ValueError(f"the database {backend!r} is not supported; use sqlite:///path/to/file.db")
+        raise ValueError(
+            f"the database {backend!r} is not supported; use sqlite:///path/to/file.db"
+        )
     if not make_url(url).database or make_url(url).database == ":memory:":
         raise ValueError("SQLite needs a file, as in sqlite:///data/modelyard.db")
     return url
