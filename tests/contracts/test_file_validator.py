@@ -151,6 +151,31 @@ COMPANIONS: dict[str, tuple[bytes, str]] = {
 }  # fmt: skip
 
 
+FORMATS: list[tuple[str, bytes, str]] = [
+    ("m.tflite", b"\x1c\0\0\0TFL3" + b"\0" * 40, "tflite"),
+    ("m.ort", b"\x18\0\0\0ORTM" + b"\0" * 40, "onnxruntime-ort"),
+    ("m.h5", b"\x89HDF\r\n\x1a\n" + b"\0" * 40, "hdf5"),
+    ("m.h5", b"\x89HDF\r\n\x1a\n" + b"\0" * 40 + b"model_config", "keras-h5"),
+    ("m.cbm", b"CBM1" + b"\0" * 40, "catboost-cbm"),
+    ("m.txt", b"tree\nversion=v4\nnum_class=1\n", "lightgbm-text"),
+    ("m.pmml", b"<?xml version='1.0'?>\n<PMML version='4.4'/>", "pmml"),
+    ("m.msgpack", b"\x81\xa6params\x81\xa5Dense\x80", "flax-msgpack"),
+    ("m.pth", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "pytorch-legacy"),
+    ("saved_model.pb", b"\x08\1\x12\x0c\n\4\x12\2\n\0\x12\4\n\2\n\0", "tf-savedmodel-pb"),
+    ("g.pb", b"\n\x10\n\1x\x12\x0bPlaceholder", "tf-graphdef"),
+    ("m.mlmodel", b"\x08\1\x12\6\n\4\n\2in\xb2\x1f\0", "coreml"),
+    ("variables.data-00000-of-00001", b"\0\1\2\3" * 100, "tf-checkpoint"),
+    ("m.gguf.gz", gzip.compress(GGUF), "gguf+gzip"),
+    ("m.tar.gz", gzip.compress(tar_of({"m/config.json": b"{}"})), "tar+gzip"),
+    ("m.tar", tar_of({"m/saved_model.pb": b"\x08\1"}), "tf-savedmodel"),
+    ("m.zip", zip_of({"m/MLmodel": b"", "m/model.pkl": b""}), "mlflow"),
+    ("m.keras", zip_of({"metadata.json": b"", "config.json": b""}), "keras-v3"),
+    ("m.pt", zip_of({"m/data.pkl": b"", "m/code/a.py": b"", "m/constants.pkl": b""}),
+     "torchscript"),
+    ("m.pt2", zip_of({"m/archive_format": b"pt2", "m/data/x.pt": b""}), "torch-pt2"),
+]  # fmt: skip
+
+
 class TestLibmagicValidator(FileValidatorContract):
     @pytest.fixture
     def validator(self) -> LibmagicValidator:
@@ -305,31 +330,8 @@ class TestLibmagicValidator(FileValidatorContract):
             assert (verdict.format, verdict.findings) == (expected, ()), path.name
 
     @pytest.mark.parametrize(
-        ("name", "content", "expected"),
-        [
-            ("m.tflite", b"\x1c\0\0\0TFL3" + b"\0" * 40, "tflite"),
-            ("m.ort", b"\x18\0\0\0ORTM" + b"\0" * 40, "onnxruntime-ort"),
-            ("m.h5", b"\x89HDF\r\n\x1a\n" + b"\0" * 40, "hdf5"),
-            ("m.h5", b"\x89HDF\r\n\x1a\n" + b"\0" * 40 + b"model_config", "keras-h5"),
-            ("m.cbm", b"CBM1" + b"\0" * 40, "catboost-cbm"),
-            ("m.txt", b"tree\nversion=v4\nnum_class=1\n", "lightgbm-text"),
-            ("m.pmml", b"<?xml version='1.0'?>\n<PMML version='4.4'/>", "pmml"),
-            ("m.msgpack", b"\x81\xa6params\x81\xa5Dense\x80", "flax-msgpack"),
-            ("m.pth", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "pytorch-legacy"),
-            ("saved_model.pb", b"\x08\1\x12\x0c\n\4\x12\2\n\0\x12\4\n\2\n\0", "tf-savedmodel-pb"),
-            ("g.pb", b"\n\x10\n\1x\x12\x0bPlaceholder", "tf-graphdef"),
-            ("m.mlmodel", b"\x08\1\x12\6\n\4\n\2in\xb2\x1f\0", "coreml"),
-            ("variables.data-00000-of-00001", b"\0\1\2\3" * 100, "tf-checkpoint"),
-            ("m.gguf.gz", gzip.compress(GGUF), "gguf+gzip"),
-            ("m.tar.gz", gzip.compress(tar_of({"m/config.json": b"{}"})), "tar+gzip"),
-            ("m.tar", tar_of({"m/saved_model.pb": b"\x08\1"}), "tf-savedmodel"),
-            ("m.zip", zip_of({"m/MLmodel": b"", "m/model.pkl": b""}), "mlflow"),
-            ("m.keras", zip_of({"metadata.json": b"", "config.json": b""}), "keras-v3"),
-            ("m.pt", zip_of({"m/data.pkl": b"", "m/code/a.py": b"", "m/constants.pkl": b""}),
-             "torchscript"),
-            ("m.pt2", zip_of({"m/archive_format": b"pt2", "m/data/x.pt": b""}), "torch-pt2"),
-        ],
-    )  # fmt: skip
+        ("name", "content", "expected"), FORMATS, ids=[f"{f[0]}-{f[2]}" for f in FORMATS]
+    )
     async def test_formats_without_a_library_here_are_known(
         self, validator: LibmagicValidator, name: str, content: bytes, expected: str
     ) -> None:
