@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 
 from application.ports import Clock, Found, RegistryReader, UnitOfWork
 from application.preconditions import IfMatch, check_match
 from application.records import AliasRecord
-from domain.alias import Alias
+from application.steps import drop, point, store_move
 from domain.errors import AliasNotFound, PreconditionFailed
-from domain.events import AliasMoved
 from domain.model import Model
 from domain.values import AliasName, ModelName, VersionNumber, check_actor
 
@@ -42,43 +40,6 @@ class RollBackAlias:
     alias: AliasName
     actor: str
     if_match: IfMatch = None
-
-
-async def _store(uow: UnitOfWork, model: Model, alias: Alias, move: AliasMoved) -> None:
-    await uow.aliases.put(alias, move)
-    await _tell_versions(uow, model, move)
-
-
-async def _tell_versions(uow: UnitOfWork, model: Model, move: AliasMoved) -> None:
-    shown_at = {number for number in (move.version, move.previous_version) if number is not None}
-    await uow.versions.bump(model, shown_at)
-    model.touch(move.at)
-    await uow.models.save(model)
-    uow.record(move)
-
-
-async def point(
-    uow: UnitOfWork,
-    model: Model,
-    name: AliasName,
-    version: VersionNumber,
-    *,
-    actor: str,
-    at: datetime,
-) -> bool:
-    """Points an alias at a version that exists, within the caller's transaction; True when new."""
-    try:
-        alias = await uow.aliases.get(model, name)
-    except AliasNotFound:
-        moves = await uow.aliases.moves(model, name)
-        alias, move = Alias.assign(
-            model_id=model.id, name=name, version=version, actor=actor, at=at, moves=moves
-        )
-        await _store(uow, model, alias, move)
-        return True
-    if moved := alias.move(version, actor=actor, at=at):
-        await _store(uow, model, alias, moved)
-    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +102,7 @@ class RollBackAliasHandler:
             check_match(command.if_match, alias.etag)
             move = alias.roll_back(actor=check_actor(command.actor), at=self.clock.now())
             await uow.versions.get(model, alias.version)
-            await _store(uow, model, alias, move)
+            await store_move(uow, model, alias, move)
             await uow.commit()
         return await self.reader.alias(command.model, command.alias)
 
@@ -163,10 +124,3 @@ class DeleteAliasHandler:
             check_match(command.if_match, alias.etag)
             await drop(uow, model, alias, actor=check_actor(command.actor), at=self.clock.now())
             await uow.commit()
-
-
-async def drop(uow: UnitOfWork, model: Model, alias: Alias, *, actor: str, at: datetime) -> None:
-    """Deletes an alias within the caller's transaction and closes its history."""
-    move = alias.remove(actor=actor, at=at)
-    await uow.aliases.remove(alias, move)
-    await _tell_versions(uow, model, move)

@@ -14,8 +14,9 @@ from application.preconditions import (
     text_or_empty,
 )
 from application.records import ModelRecord
+from application.steps import register
 from domain.errors import FieldError, InvalidRequest
-from domain.events import ModelDeleted, ModelRegistered, ModelRenamed
+from domain.events import ModelDeleted, ModelRenamed
 from domain.model import Model
 from domain.values import ModelName, check_actor
 
@@ -46,30 +47,6 @@ class DeleteModel:
     if_match: IfMatch = None
 
 
-async def register(
-    uow: UnitOfWork, command: RegisterModel, *, clock: Clock, ids: IdGenerator
-) -> Model:
-    """Adds a model within the caller's transaction; numbering goes on where a namesake stopped.
-
-    Raises:
-        ModelExists: the name is taken.
-        InvalidRequest: the description, a tag or the actor cannot be stored.
-    """
-    retired = await uow.models.retired(command.name)
-    model = Model.register(
-        id=ids.new(),
-        name=command.name,
-        creator=check_actor(command.actor),
-        at=clock.now(),
-        description=command.description,
-        tags=command.tags,
-        last_version=retired.last_version if retired else 0,
-    )
-    await uow.models.add(model)
-    uow.record(ModelRegistered(model.name, model.creator, model.created_at))
-    return model
-
-
 @dataclass(frozen=True, slots=True)
 class RegisterModelHandler:
     uow: Callable[[], UnitOfWork]
@@ -80,7 +57,15 @@ class RegisterModelHandler:
     async def __call__(self, command: RegisterModel) -> Found[ModelRecord]:
         """Raises: ModelExists, InvalidRequest."""
         async with self.uow() as uow:
-            model = await register(uow, command, clock=self.clock, ids=self.ids)
+            model = await register(
+                uow,
+                command.name,
+                actor=command.actor,
+                at=self.clock.now(),
+                ids=self.ids,
+                description=command.description,
+                tags=command.tags,
+            )
             await uow.commit()
         return await self.reader.model(model.name)
 

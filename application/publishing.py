@@ -12,8 +12,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 
-from application.aliases import point
-from application.models import RegisterModel, register
 from application.ports import (
     ArtifactStore,
     Clock,
@@ -29,6 +27,7 @@ from application.ports import (
     UnitOfWork,
 )
 from application.records import VersionRecord
+from application.steps import point, register
 from domain.errors import (
     BlobNotUploaded,
     FieldError,
@@ -330,8 +329,8 @@ class PublishVersionHandler:
         except ModelNotFound:
             if not details.create_model:
                 raise
-        new = RegisterModel(command.model, command.actor)
-        return await register(uow, new, clock=self.clock, ids=self.ids)
+        at = self.clock.now()
+        return await register(uow, command.model, actor=command.actor, at=at, ids=self.ids)
 
 
 def _refuse(verdict: FileVerdict) -> None:

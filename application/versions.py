@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from application.aliases import drop
 from application.ports import Clock, Found, RegistryReader, UnitOfWork
 from application.preconditions import (
     IfMatch,
@@ -15,6 +14,7 @@ from application.preconditions import (
     text_or_empty,
 )
 from application.records import VersionRecord
+from application.steps import drop
 from domain.errors import FieldError, VersionImmutable
 from domain.events import VersionDeleted
 from domain.values import ModelName, VersionNumber, check_actor
