@@ -168,8 +168,7 @@ async def _framework_error(request: Request, error: Exception) -> Response:
     code, title = _FRAMEWORK.get(error.status_code, ("request.refused", "The request is refused"))
     headers = dict(error.headers or {})
     if error.status_code == 405:
-        static = "Allow" not in headers
-        headers["Allow"] = "GET, HEAD" if static else ", ".join(_allowed(request))
+        headers["Allow"] = ", ".join(_allowed(request)) or headers.get("Allow", "")
     return _respond(
         request,
         error.status_code,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from application.publishing import PublishDetails, UploadedFile
 from domain.errors import ModelyardError
@@ -61,6 +61,16 @@ class VersionPatch(_Patch):
     metrics: dict[str, float | None] | None = Field(None, examples=[{"auc": 0.93}])
 
 
+def _scalar(value: object) -> object:
+    # One sentence for the value at fault, where a union has one for each of its members.
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise ValueError("a string, a number, a boolean or null is expected")
+
+
+Parameter = Annotated[JsonScalar, BeforeValidator(_scalar)]
+
+
 class ParentReference(_Strict):
     """A version this one was made from; it must exist."""
 
@@ -72,7 +82,7 @@ class PublishMetadata(_Strict):
     """What is said about a version as it is published."""
 
     description: str = Field("", description="Markdown", examples=["First try"])
-    parameters: dict[str, JsonScalar] = Field(default_factory=dict, examples=[{"max_depth": 6}])
+    parameters: dict[str, Parameter] = Field(default_factory=dict, examples=[{"max_depth": 6}])
     metrics: dict[str, float] = Field(default_factory=dict, examples=[{"auc": 0.91}])
     tags: dict[str, str] = Field(default_factory=dict, examples=[{"stage": "new"}])
     aliases: list[str] = Field(
