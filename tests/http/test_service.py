@@ -1,0 +1,225 @@
+"""The service itself: health, metrics, pages, errors of the framework, request ids."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.http.wire import exchange, head, problem_of
+from tests.support.server import Server
+
+
+def test_it_lives_and_is_ready(client: httpx.Client) -> None:
+    assert client.get("/health/live").json() == {"status": "ok", "checks": {}}
+    ready = client.get("/health/ready")
+    assert ready.status_code == 200
+    checks = {"database": "ok", "store": "ok", "lock": "ok"}
+    assert ready.json() == {"status": "ok", "checks": checks}
+
+
+def test_it_says_what_it_takes(client: httpx.Client) -> None:
+    info = client.get("/api/v1/info").json()
+    assert info["name"] == "modelyard"
+    assert re.fullmatch(r"\d+\.\d+\.\d+.*", info["version"])
+    assert info["limits"]["max_files"] == 1000
+    assert all(isinstance(limit, int) and limit > 0 for limit in info["limits"].values())
+    assert {"aliases", "filters", "ranges"} <= set(info["features"])
+
+
+def test_metrics_are_what_prometheus_reads(client: httpx.Client, model: str) -> None:
+    def counted(metric: str, **labels: str) -> float:
+        text = client.get("/metrics").text
+        samples = {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+        return samples.get((metric, frozenset(labels.items())), 0.0)
+
+    reply = client.get("/metrics")
+    assert reply.headers["content-type"].startswith("text/plain; version=")
+    got = {"method": "GET", "operation": "get_model", "status": "200"}
+    before = counted("modelyard_http_requests_total", **got)
+    for _ in range(3):
+        client.get(f"/api/v1/models/{model}")
+    assert counted("modelyard_http_requests_total", **got) == before + 3
+    timed = {"method": "GET", "operation": "get_model"}
+    assert counted("modelyard_http_request_duration_seconds_count", **timed) >= 3
+    unknown = {"method": "other", "operation": "other", "status": "404"}
+    before = counted("modelyard_http_requests_total", **unknown)
+    for number in range(3):
+        client.request(("GET", "PUT", "PURGE")[number], f"/no/such/{number}")
+    assert counted("modelyard_http_requests_total", **unknown) == before + 3
+    received = counted("modelyard_http_received_bytes_total")
+    client.put("/api/v1/blobs/" + "0" * 64, content=bytes(10_000))
+    assert counted("modelyard_http_received_bytes_total") >= received + 10_000
+    assert counted("modelyard_http_requests_in_flight") >= 1
+
+
+def test_the_documentation_needs_no_other_host(client: httpx.Client) -> None:
+    page = client.get("/docs")
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    assert not re.search(r"""(?:src|href|url)\s*[=:(]\s*["']?\s*(?:https?:)?//""", page.text)
+    links = re.findall(r"""(?:src|href)="([^"]+)\"""", page.text)
+    assert any("swagger-ui-bundle" in link for link in links)
+    for link in links:
+        asset = client.get(link)
+        assert asset.status_code == 200, link
+        assert asset.content
+    css = client.get(next(link for link in links if link.endswith(".css"))).text
+    assert not re.search(r"url\(\s*[\"']?\s*(?:https?:)?//", css)
+    assert "@import" not in css
+
+
+def test_the_front_door_leads_to_the_documentation(client: httpx.Client) -> None:
+    reply = client.get("/")
+    assert reply.is_redirect
+    assert reply.headers["location"] == "/docs"
+
+
+# --- request ids --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sane", ["abc", "0f8fad5b-d9cb-469f-a165-708680a1b8f3", "a/b:c=d+e._-"])
+def test_a_sane_request_id_comes_back(client: httpx.Client, sane: str) -> None:
+    for url in ("/health/live", "/no/such/path", "/api/v1/models/%00"):
+        reply = client.get(url, headers={"X-Request-Id": sane})
+        assert reply.headers["x-request-id"] == sane
+        if reply.is_error:
+            problem_of(reply)
+
+
+@pytest.mark.parametrize(
+    "odd", [b"", b"a b", b"x" * 129, b"\xff", b"a\tb", b"<script>", b'"', "ü".encode(), b"a;b"]
+)
+def test_an_odd_request_id_is_replaced(client: httpx.Client, odd: bytes) -> None:
+    reply = client.get("/health/live", headers=[(b"X-Request-Id", odd)])
+    assert re.fullmatch(r"[0-9a-f]{32}", reply.headers["x-request-id"])
+
+
+def test_every_request_has_an_id_of_its_own(client: httpx.Client) -> None:
+    ids = {client.get("/health/live").headers["x-request-id"] for _ in range(5)}
+    assert len(ids) == 5
+
+
+# --- what the framework says --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/nothing", "/api", "/api/v1", "/api/v2/models", "/api/v1/models/a/b", "/static/none.js"),
+        *("/static/../../pyproject.toml", "/static/%2e%2e/%2e%2e/pyproject.toml", "/docs/x"),
+        *("//api/v1/models", "/api/v1/models/a/versions/1/files/", "/redoc", "/api/v1/models/"),
+    ],
+)
+def test_a_path_to_nothing(server: Server, path: str) -> None:
+    reply = exchange(server, head("GET", path))
+    if reply.status == 307:
+        reply = exchange(server, head("GET", httpx.URL(reply.headers["location"]).raw_path))
+        assert reply.status in {200, 404}
+    if reply.status != 200:
+        reply.problem(404)
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/api/v1/models", "GET, POST"),
+        ("/api/v1/models/a", "DELETE, GET, PATCH"),
+        ("/api/v1/models/a/versions", "GET, POST"),
+        ("/api/v1/versions", "GET"),
+        ("/api/v1/models/a/versions/1", "DELETE, GET, PATCH"),
+        ("/api/v1/models/a/versions/1/files", "GET"),
+        ("/api/v1/models/a/versions/1/files/a/b", "GET, HEAD"),
+        ("/api/v1/models/a/versions/1/archive", "GET"),
+        ("/api/v1/models/a/aliases", "GET"),
+        ("/api/v1/models/a/aliases/b", "DELETE, GET, PUT"),
+        ("/api/v1/models/a/aliases/b/history", "GET"),
+        ("/api/v1/models/a/aliases/b/rollback", "POST"),
+        ("/api/v1/blobs/x", "HEAD, PUT"),
+        ("/api/v1/info", "GET"),
+        ("/health/live", "GET"),
+        ("/docs", "GET, HEAD"),
+        ("/openapi.json", "GET, HEAD"),
+        ("/static/swagger-ui/swagger-ui.css", "GET, HEAD"),
+    ],
+)
+def test_a_method_that_a_path_does_not_take(client: httpx.Client, path: str, allowed: str) -> None:
+    for method in ("OPTIONS", "PURGE", "TRACE"):
+        reply = client.request(method, path)
+        problem_of(reply, 405, "request.method_not_allowed")
+        assert reply.headers["allow"] == allowed
+    for method in ("DELETE", "GET", "PATCH", "POST", "PUT"):
+        if method not in allowed:
+            problem_of(client.request(method, path), 405)
+
+
+def test_json_operations_take_json_only(client: httpx.Client, model: str) -> None:
+    for method, path in (
+        ("POST", "/api/v1/models"),
+        ("PATCH", f"/api/v1/models/{model}"),
+        ("POST", f"/api/v1/models/{model}/versions"),
+        ("PUT", f"/api/v1/models/{model}/aliases/a"),
+    ):
+        for kind in (
+            "text/plain",
+            "application/xml",
+            "application/x-www-form-urlencoded",
+            "json",
+            "",
+        ):
+            headers = {"Content-Type": kind} if kind else {}
+            reply = client.request(method, path, content=b'{"version": 1}', headers=headers)
+            problem_of(reply, 415, "request.unsupported_media_type")
+
+
+def test_json_may_be_called_otherwise(client: httpx.Client, name: str) -> None:
+    for number, kind in enumerate(
+        ("application/json; charset=utf-8", "APPLICATION/JSON", "application/merge-patch+json")
+    ):
+        content = b'{"name": "%s"}' % f"{name}-{number}".encode()
+        reply = client.post("/api/v1/models", content=content, headers={"Content-Type": kind})
+        assert reply.status_code == 201, kind
+
+
+# --- the OpenAPI document -----------------------------------------------------------------------
+
+
+def test_every_operation_is_described(client: httpx.Client) -> None:
+    document = client.get("/openapi.json").json()
+    assert document["openapi"].startswith("3.1")
+    operations = [
+        (path, method, operation)
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    ]
+    assert len(operations) >= 26
+    ids = [operation["operationId"] for _, _, operation in operations]
+    assert len(set(ids)) == len(ids)
+    for path, method, operation in operations:
+        where = f"{method} {path}"
+        assert re.fullmatch(r"[a-z]+(_[a-z]+)+", operation["operationId"]), where
+        assert operation["summary"], where
+        assert operation["description"], where
+        responses = operation["responses"]
+        assert {"422", "500", "503"} <= set(responses), where
+        for status, response in responses.items():
+            assert response["description"], (where, status)
+            if status >= "400":
+                assert list(response["content"]) == ["application/problem+json"], (where, status)
+        if "requestBody" in operation:
+            assert operation["requestBody"]["content"], where
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+def test_every_reference_of_the_document_resolves(client: httpx.Client) -> None:
+    reply = client.get("/openapi.json")
+    schemas = reply.json()["components"]["schemas"]
+    for name in re.findall(r'"\$ref":\s*"([^"]+)"', reply.text):
+        assert name.startswith("#/components/schemas/")
+        assert name.rsplit("/", 1)[1] in schemas
