@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from datetime import timedelta
 
@@ -169,6 +170,43 @@ async def test_a_blob_named_while_the_sweep_was_deciding_survives_it(
     registry.references = ReferencesOfAMomentAgo(registry, lambda: registry.publish(file()))
     collected = await registry.collect()
     assert (collected.blobs, collected.kept) == (0, 2)
+    assert await registry.numbers() == [2, 1]
+    assert (await registry.verify()).clean
+
+
+async def test_a_blob_uploaded_again_while_the_sweep_was_deciding_survives_it(
+    registry: Registry,
+) -> None:
+    async def upload_again() -> None:
+        await registry.upload(b"orphan")
+        registry.clock.advance(timedelta(seconds=1))
+
+    registry.clock.advance(LONG)
+    registry.references = ReferencesOfAMomentAgo(registry, upload_again)
+    assert (await registry.collect()).blobs == 0
+    assert ORPHAN in await registry.blobs()
+
+
+async def test_a_publish_slower_than_the_grace_that_ends_while_the_sweep_decides_keeps_its_bytes(
+    registry: Registry,
+) -> None:
+    renewed, go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        renewed.set()
+        await go_on.wait()
+
+    async def finish() -> None:
+        go_on.set()
+        await publishing
+
+    reused = UploadedFile(FilePath("b"), ORPHAN)
+    registry.clock.advance(LONG)
+    publishing = asyncio.create_task(publish_and_meanwhile(registry, reused, wait))
+    await renewed.wait()
+    registry.clock.advance(LONG)
+    registry.references = ReferencesOfAMomentAgo(registry, finish)
+    assert (await registry.collect()).blobs == 0
     assert await registry.numbers() == [2, 1]
     assert (await registry.verify()).clean
 

@@ -400,6 +400,15 @@ async def test_a_replay_shows_the_version_as_it_is_now(registry: Registry) -> No
     assert (await registry.publish(key="k")).version == changed
 
 
+async def test_a_replay_does_not_wait_in_line(registry: Registry) -> None:
+    first = await registry.publish(key="k")
+    impatient = replace(registry.publisher(), lock_timeout=0.01)
+    async with registry.locks.hold("publish:churn", timeout=1):
+        again = await impatient(PublishVersion(ModelName("churn"), "ada", in_turn(a_file()), "k"))
+    assert again.replayed
+    assert again.version == first.version
+
+
 @pytest.mark.parametrize(
     "parts",
     [
