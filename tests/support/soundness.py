@@ -58,7 +58,8 @@ def on(folder: Path, work: Callable[[Container], Awaitable[T]], **changed: objec
     container = build_container(settings_for(folder, **changed))
 
     async def scoped() -> T:
-        await asyncio.to_thread(migrate_database, container)
+        if not container.database().path.exists():
+            await asyncio.to_thread(migrate_database, container)
         try:
             return await work(container)
         finally:
@@ -94,8 +95,21 @@ async def _look(container: Container) -> Sight:
 
 def collect(folder: Path, **changed: object) -> Collected:
     """Garbage collection without any grace."""
-    command = CollectGarbage(timedelta(0))
-    return on(folder, lambda container: container.collect_garbage()(command), **changed)
+    return on(folder, _collect, **changed)
+
+
+async def _collect(container: Container) -> Collected:
+    return await container.collect_garbage()(CollectGarbage(timedelta(0)))
+
+
+def collect_and_look(folder: Path, **changed: object) -> Sight:
+    """What is left after a garbage collection without any grace."""
+
+    async def work(container: Container) -> Sight:
+        await _collect(container)
+        return await _look(container)
+
+    return on(folder, work, **changed)
 
 
 def assert_sound(sight: Sight) -> None:
