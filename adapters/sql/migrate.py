@@ -8,6 +8,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
 
 from adapters.sql.database import SqliteDatabase
 from domain.errors import DatabaseBehind
@@ -15,15 +16,17 @@ from domain.errors import DatabaseBehind
 _SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
 
 
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
-    return config
+def config(connection: Connection | None = None) -> Config:
+    """Alembic's configuration, for work on this connection."""
+    made = Config()
+    made.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
+    made.attributes["connection"] = connection
+    return made
 
 
 def head() -> str:
     """The revision that this release needs."""
-    revision = ScriptDirectory.from_config(_config()).get_current_head()
+    revision = ScriptDirectory.from_config(config()).get_current_head()
     assert revision is not None, "there is at least one migration"
     return revision
 
@@ -71,9 +74,7 @@ def upgrade(database: SqliteDatabase, revision: str = "head") -> None:
         known = {script.revision for script in _scripts().walk_revisions()}
         if found is not None and found not in known:
             raise DatabaseBehind(f"The database is at {found}, which this release does not know.")
-        config = _config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
+        command.upgrade(config(connection), revision)
 
 
 def downgrade(database: SqliteDatabase, revision: str) -> None:
@@ -83,10 +84,8 @@ def downgrade(database: SqliteDatabase, revision: str) -> None:
         DatabaseUnavailable
     """
     with database.migration() as connection:
-        config = _config()
-        config.attributes["connection"] = connection
-        command.downgrade(config, revision)
+        command.downgrade(config(connection), revision)
 
 
 def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config())
+    return ScriptDirectory.from_config(config())

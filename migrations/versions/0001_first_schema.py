@@ -115,11 +115,11 @@ def _create_versions() -> None:
         sa.Column("files", _TEXT, nullable=False),
         sa.Column("parents", _TEXT, nullable=False),
         sa.Column("validation", _TEXT, nullable=False),
+        sa.UniqueConstraint("model_id", "number", name=op.f("uq_versions_model_id_number")),
         sa.ForeignKeyConstraint(
             ["model_id"], ["models.id"], name=op.f("fk_versions_models"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_versions")),
-        sa.UniqueConstraint("model_id", "number", name=op.f("uq_versions_model_id_number")),
         sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_versions_created_at_id"), "versions", ["created_at", "id"])

@@ -1,0 +1,96 @@
+"""Every statement of the SQL adapter is one that PostgreSQL understands too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Executable, FromClause, insert
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.sql.elements import ClauseElement
+
+from adapters.sql import (
+    alias_repository,
+    blob_references,
+    lists,
+    reader,
+    repositories,
+    snapshot,
+    tables,
+)
+from adapters.sql.drivers import drivers, size_of
+from adapters.sql.filters import MODELS, VERSIONS, Listed
+from adapters.sql.lists import Plan, Scan
+from application.filters import Expression, OrderTerm, Scope
+from tests.integration.test_sql_lists import (
+    MODEL_FILTERS,
+    MODEL_ORDERS,
+    VERSION_FILTERS,
+    VERSION_ORDERS,
+)
+
+DIALECTS = [postgresql.asyncpg.dialect(), sqlite.dialect()]
+WHOLE = [
+    pytest.param(statement, id=f"{module.__name__.rsplit('.', 1)[-1]}.{name}")
+    for module in (alias_repository, blob_references, lists, reader, repositories, snapshot)
+    for name, statement in vars(module).items()
+    if isinstance(statement, Executable) and not isinstance(statement, FromClause)
+]
+
+
+def compile_for_all(statement: ClauseElement) -> None:
+    for dialect in DIALECTS:
+        assert str(statement.compile(dialect=dialect))
+
+
+def test_the_modules_were_found() -> None:
+    assert len(WHOLE) > 30
+
+
+@pytest.mark.parametrize("statement", WHOLE)
+def test_a_statement_compiles(statement: ClauseElement) -> None:
+    compile_for_all(statement)
+
+
+def test_the_schema_compiles() -> None:
+    for table in tables.metadata.sorted_tables:
+        compile_for_all(CreateTable(table))
+        compile_for_all(insert(table))
+        for index in table.indexes:
+            compile_for_all(CreateIndex(index))
+
+
+def _compile_lists(
+    listed: Listed, expression: Expression | None, order: tuple[OrderTerm, ...], across: bool
+) -> None:
+    model_id = None if listed is MODELS or across else "a" * 32
+    scan = Scan(listed, expression, order, model_id, across=across)
+    values: list[Any] = [None if term.field.scope is Scope.METRICS else 1 for term in order]
+    for driver in (None, *drivers(listed, expression)):
+        if driver is not None:
+            compile_for_all(size_of(listed, driver, 10))
+        for few in (True, False):
+            for token in (None, [*values, 1]):
+                compile_for_all(lists.page(scan, Plan(driver, few), 10, token))
+    if order and order[0].field.scope is Scope.METRICS:
+        compile_for_all(lists.measured_page(scan, 10, [0.5, *values[1:], 1]))
+        compile_for_all(lists.page(lists.unmeasured(scan), Plan(), 10, [*values[1:], 1]))
+
+
+@settings(max_examples=50)
+@given(st.none() | VERSION_FILTERS, VERSION_ORDERS, st.booleans())
+def test_a_list_of_versions_compiles(
+    expression: Expression | None, order: tuple[OrderTerm, ...], across: bool
+) -> None:
+    _compile_lists(VERSIONS, expression, order, across)
+
+
+@settings(max_examples=20)
+@given(st.none() | MODEL_FILTERS, MODEL_ORDERS)
+def test_a_list_of_models_compiles(
+    expression: Expression | None, order: tuple[OrderTerm, ...]
+) -> None:
+    _compile_lists(MODELS, expression, order, True)

@@ -1,0 +1,252 @@
+"""SQLite as several processes, tasks and threads share it."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import anyio
+import pytest
+from sqlalchemy import Connection, text
+
+from adapters.sql import migrate
+from adapters.sql.database import SqliteDatabase
+from application.ports.registry_reader import PageRequest
+from domain.errors import DatabaseBehind, DatabaseUnavailable
+from domain.values import Latest, ModelName
+from tests.support.registry import (
+    Registry,
+    a_model,
+    publish,
+    register,
+    sqlite_database,
+    sqlite_registry,
+)
+
+CHURN = ModelName("churn")
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[SqliteDatabase]:
+    with sqlite_database(tmp_path / "rows.db", timeout=0.2) as opened:
+        yield opened
+
+
+@pytest.fixture
+def registry(database: SqliteDatabase) -> Registry:
+    return sqlite_registry(database)
+
+
+@pytest.fixture
+def outsider(database: SqliteDatabase) -> Iterator[sqlite3.Connection]:
+    """Another process's connection, as good as."""
+    with closing(sqlite3.connect(database.path, isolation_level=None)) as connection:
+        yield connection
+
+
+def _ask(db: Connection) -> int:
+    return int(db.execute(text("SELECT 42")).scalar_one())
+
+
+async def test_building_one_touches_nothing(tmp_path: Path) -> None:
+    database = SqliteDatabase(f"sqlite:///{tmp_path / 'no' / 'such.db'}")
+    assert migrate.current(database) is None
+    for question in (database.point(_ask), database.search(_ask), database.begin()):
+        with pytest.raises(DatabaseUnavailable):
+            await question
+    assert not database.path.parent.exists()
+    await database.close()
+
+
+async def test_settings_that_durability_rests_on(database: SqliteDatabase) -> None:
+    def settings(db: Connection) -> dict[str, object]:
+        names = ("journal_mode", "synchronous", "foreign_keys")
+        return {name: db.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in names}
+
+    expected = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    assert await database.point(settings) == expected
+    assert await database.search(settings) == expected
+    transaction = await database.begin()
+    assert await transaction.run(settings) == expected
+    await transaction.close()
+
+
+async def test_a_writer_elsewhere_is_waited_for_and_then_told_of(
+    registry: Registry, outsider: sqlite3.Connection
+) -> None:
+    outsider.execute("BEGIN IMMEDIATE")
+    with pytest.raises(DatabaseUnavailable):
+        await register(registry)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(register, registry)
+        await anyio.sleep(0.05)
+        outsider.execute("ROLLBACK")
+    assert (await registry.reader.model(CHURN)).record.name == "churn"
+
+
+async def test_one_who_waits_in_line_too_long_is_told_so(registry: Registry) -> None:
+    async with registry.uow() as uow:
+        with pytest.raises(DatabaseUnavailable):
+            await register(registry)
+        await uow.models.add(a_model())
+        await uow.commit()
+
+
+async def test_a_writer_is_in_no_reader_s_way(
+    registry: Registry, outsider: sqlite3.Connection
+) -> None:
+    await register(registry)
+    outsider.execute("BEGIN IMMEDIATE")
+    assert (await registry.reader.model(CHURN)).record.name == "churn"
+    assert len((await registry.reader.models(PageRequest())).items) == 1
+
+
+async def test_a_read_that_meets_a_lock_waits_for_it_in_a_thread(
+    registry: Registry, database: SqliteDatabase, outsider: sqlite3.Connection
+) -> None:
+    await register(registry)
+    await database.close()
+    outsider.execute("PRAGMA locking_mode = EXCLUSIVE")
+    outsider.execute("BEGIN IMMEDIATE")
+    outsider.execute("COMMIT")
+    with pytest.raises(DatabaseUnavailable):
+        await registry.reader.model(CHURN)
+
+
+async def test_a_file_that_is_no_database_is_told_of(tmp_path: Path) -> None:
+    path = tmp_path / "rows.db"
+    path.write_bytes(b"this is not a database, whatever its name says" * 100)
+    database = SqliteDatabase(f"sqlite:///{path}")
+    with pytest.raises(DatabaseUnavailable):
+        await database.point(lambda db: db.execute(text("SELECT * FROM models")).all())
+    with pytest.raises(DatabaseUnavailable):
+        migrate.upgrade(database)
+    await database.close()
+
+
+async def test_a_commit_that_has_begun_is_finished_though_the_task_is_cancelled(
+    registry: Registry,
+) -> None:
+    async def work() -> None:
+        async with registry.uow() as uow:
+            await uow.models.add(a_model())
+            asyncio.current_task().cancel()  # type: ignore[union-attr]
+            await uow.commit()
+
+    task = asyncio.ensure_future(work())
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await registry.reader.model(CHURN)).record.name == "churn"
+    await register(registry, "other")
+
+
+async def test_a_cancelled_search_leaves_its_connection_usable(
+    database: SqliteDatabase, registry: Registry
+) -> None:
+    slow = text(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) "
+        "SELECT count(*) FROM n"
+    )
+    task = asyncio.ensure_future(database.search(lambda db: db.execute(slow).scalar_one()))
+    await anyio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await register(registry)
+    assert len((await registry.reader.models(PageRequest())).items) == 1
+
+
+async def test_readers_searches_and_writers_share_one_process(registry: Registry) -> None:
+    model = await register(registry)
+    await publish(registry, model)
+
+    async def read() -> None:
+        for _ in range(30):
+            await registry.reader.version(CHURN, Latest())
+            page = await registry.reader.versions(PageRequest(size=5))
+            numbers = [item.version for item in page.items]
+            assert numbers == sorted(numbers, reverse=True)
+
+    async def write() -> None:
+        for _ in range(10):
+            await publish(registry, model, tags={"a": "b"})
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(4):
+            tasks.start_soon(read)
+            tasks.start_soon(write)
+    assert (await registry.reader.version(CHURN, Latest())).record.version == 41
+
+
+async def test_a_closed_database_opens_again(registry: Registry, database: SqliteDatabase) -> None:
+    await register(registry)
+    await database.close()
+    await database.close()
+    assert (await registry.reader.model(CHURN)).record.name == "churn"
+
+
+def test_one_database_serves_one_event_loop_after_another(registry: Registry) -> None:
+    async def contend() -> None:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(publish, registry, model)
+
+    model = asyncio.run(register(registry))
+    asyncio.run(contend())
+    asyncio.run(contend())
+    assert asyncio.run(registry.reader.model(CHURN)).record.version_count == 6
+
+
+def test_numbers_are_dense_among_processes(tmp_path: Path) -> None:
+    path = tmp_path / "rows.db"
+    with sqlite_database(path) as database:
+        asyncio.run(register(sqlite_registry(database)))
+    command = [sys.executable, "-m", "tests.support.racing_publisher", str(path), "25"]
+    racers = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    numbers: list[int] = []
+    try:
+        for racer in racers:
+            assert racer.stdout is not None
+            assert racer.stdout.readline() == "ready\n"
+        for racer in racers:
+            assert racer.stdin is not None
+            racer.stdin.write("go\n")
+            racer.stdin.flush()
+        for racer in racers:
+            output, _ = racer.communicate(timeout=100)
+            assert racer.returncode == 0
+            numbers += map(int, output.split())
+    finally:
+        for racer in racers:
+            racer.kill()
+            racer.communicate()
+    assert sorted(numbers) == list(range(1, 101))
+
+
+def test_processes_that_migrate_at_once_agree(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'new' / 'rows.db'}"
+    program = (
+        "import sys; from adapters.sql import database, migrate; "
+        "migrate.upgrade(database.SqliteDatabase(sys.argv[1]))"
+    )
+    migrators = [subprocess.Popen([sys.executable, "-c", program, url]) for _ in range(4)]
+    assert [migrator.wait(timeout=100) for migrator in migrators] == [0] * 4
+    migrate.check(SqliteDatabase(url))
+
+
+def test_a_database_of_a_newer_release_is_left_alone(database: SqliteDatabase) -> None:
+    with database.migration() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    for refused in (migrate.check, migrate.upgrade):
+        with pytest.raises(DatabaseBehind):
+            refused(database)
+    assert migrate.current(database) == "9999"
