@@ -76,8 +76,8 @@ async def tar_stream(version: VersionRecord, store: ArtifactStore) -> AsyncItera
         BlobCorrupt, StoreUnavailable: also halfway, which cuts the stream.
     """
     for file in version.files:
-        yield _tar_header(version, file)
         async with aclosing(await open_blob(store, Digest(file.sha256))) as chunks:  # type: ignore[type-var]
+            yield _tar_header(version, file)
             async for chunk in chunks:
                 yield chunk
         if rest := -file.size % tarfile.BLOCKSIZE:
