@@ -146,6 +146,16 @@ def exchange_all(server: Server, pieces: Iterable[bytes], *, timeout: float = 20
     return parse(bytes(received), sent)
 
 
+def read_reply(connection: socket.socket) -> Reply:
+    """The next reply on a connection that is kept."""
+    received = b""
+    while not _is_whole(received):
+        chunk = connection.recv(_PIECE)
+        assert chunk, f"the connection ended: {received!r}"
+        received += chunk
+    return parse(received)
+
+
 def _small(pieces: Iterable[bytes]) -> Iterator[bytes]:
     for piece in pieces:
         for start in range(0, len(piece), _PIECE):
@@ -181,7 +191,7 @@ def _joined(body: bytes) -> bytes:
     return bytes(whole)
 
 
-def _is_whole(received: bytes) -> bool:
+def _is_whole(received: bytes | bytearray) -> bool:
     if b"\r\n\r\n" not in received:
         return False
     try:
