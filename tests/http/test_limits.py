@@ -113,8 +113,8 @@ def test_failures_are_problems_too(broken: Server) -> None:
     """One service for all of them: starting one costs more than the tests."""
     with broken.client() as client:
         _a_lost_blob(broken, client)
-        _a_row_that_nobody_foresaw(broken, client)
         _a_store_that_is_gone(broken, client)
+        _a_row_that_nobody_foresaw(broken, client)
 
 
 def _a_lost_blob(server: Server, client: httpx.Client) -> None:
