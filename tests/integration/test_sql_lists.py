@@ -84,7 +84,7 @@ LIKES = st.sampled_from(["LIKE", "ILIKE"])
 def _on(
     fields: st.SearchStrategy[Field], values: st.SearchStrategy[Any], *, text: bool
 ) -> st.SearchStrategy[Expression]:
-    kinds = [
+    kinds: list[st.SearchStrategy[Expression]] = [
         st.builds(Comparison, fields, ORDERINGS, values),
         st.builds(In, fields, st.lists(values, min_size=1, max_size=3).map(tuple)),
         st.builds(IsNull, fields),
@@ -192,7 +192,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("rows")
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(rows=st.lists(publishes(), max_size=10), data=st.data())
 def test_sql_and_memory_list_the_same_whichever_way_rows_are_found(
     loop: Loop, folder: Path, rows: list[Publish], data: st.DataObject
@@ -201,7 +201,7 @@ def test_sql_and_memory_list_the_same_whichever_way_rows_are_found(
         memory, sqlite = memory_registry(), sqlite_registry(database)
         for registry in (memory, sqlite):
             loop.run(_fill(registry, rows))
-        for _ in range(5):
+        for _ in range(4):
             size = data.draw(st.integers(1, 5))
             request = PageRequest(
                 data.draw(st.none() | VERSION_FILTERS), data.draw(VERSION_ORDERS), size

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Executable, FromClause, insert
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Dialect, Executable, FromClause, insert, make_url
 from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlalchemy.sql.elements import ClauseElement
 
@@ -32,7 +31,9 @@ from tests.integration.test_sql_lists import (
     VERSION_ORDERS,
 )
 
-DIALECTS = [postgresql.asyncpg.dialect(), sqlite.dialect()]
+DIALECTS: list[Dialect] = [
+    make_url(url).get_dialect()() for url in ("postgresql+asyncpg://", "sqlite://")
+]
 WHOLE = [
     pytest.param(statement, id=f"{module.__name__.rsplit('.', 1)[-1]}.{name}")
     for module in (alias_repository, blob_references, lists, reader, repositories, snapshot)
