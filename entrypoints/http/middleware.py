@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -10,7 +11,8 @@ import uuid
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from entrypoints.http.errors import unexpected
+from domain.errors import NotReady
+from entrypoints.http.errors import problem_response, unexpected
 from entrypoints.http.metrics import IN_FLIGHT, LATENCY, RECEIVED, REQUESTS, SENT
 
 _log = logging.getLogger("modelyard.access")
@@ -58,6 +60,12 @@ class Observe:
             if status:
                 raise  # too late for another reply: the server cuts the connection
             await unexpected(Request(scope), error)(scope, receive, tagged_send)
+        except asyncio.CancelledError:
+            # Only the server does this, at its end, to what has had its GRACEFUL_TIMEOUT; where the
+            # reply has begun it cuts the connection when this returns.
+            if not status:
+                stopping = NotReady("The service is shutting down; try again in a moment.")
+                await problem_response(Request(scope), stopping)(scope, receive, tagged_send)
         finally:
             IN_FLIGHT.dec()
             status = status or 499  # nobody was there to be answered
