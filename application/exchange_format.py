@@ -17,9 +17,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, NoReturn, TypeVar
 
-from domain.alias import Alias
+from domain.alias import Alias, AliasMove
 from domain.errors import InvalidExport, ModelyardError
-from domain.events import AliasMoved
 from domain.model import Model, RetiredName
 from domain.values import (
     AliasName,
@@ -50,7 +49,7 @@ SUMMARY = "export.json"
 UNFINISHED = "export.unfinished"
 RETIRED_NAMES = "retired-names.jsonl"
 
-Line = Model | Version | Alias | AliasMoved | RetiredName
+Line = Model | Version | Alias | AliasMove | RetiredName
 T = TypeVar("T")
 
 
@@ -109,7 +108,7 @@ def write_line(item: Line) -> bytes:
         return dumps({"kind": "version", **_version(item)})
     if isinstance(item, Alias):
         return dumps({"kind": "alias", **_alias(item)})
-    if isinstance(item, AliasMoved):
+    if isinstance(item, AliasMove):
         return dumps({"kind": "move", **_move(item)})
     retired = {"name": item.name, "model_id": item.model_id, "last_version": item.last_version}
     return dumps({"kind": "retired_name", **retired})
@@ -179,7 +178,7 @@ def _alias(alias: Alias) -> dict[str, object]:
     }
 
 
-def _move(move: AliasMoved) -> dict[str, object]:
+def _move(move: AliasMove) -> dict[str, object]:
     return {
         "alias": move.alias,
         "version": move.version,
@@ -379,8 +378,8 @@ def _read_alias(fields: Fields, model_id: str) -> Alias:
     )
 
 
-def _read_move(fields: Fields) -> AliasMoved:
-    return AliasMoved(
+def _read_move(fields: Fields) -> AliasMove:
+    return AliasMove(
         alias=AliasName(fields.get("alias", str)),
         version=fields.optional_version("version"),
         previous_version=fields.optional_version("previous_version"),

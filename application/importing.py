@@ -22,14 +22,13 @@ from application.exchange_format import (
 )
 from application.maintenance import Progress
 from application.ports import ArtifactStore, Folder, UnitOfWork
-from domain.alias import Alias
+from domain.alias import Alias, AliasMove
 from domain.errors import (
     InvalidExport,
     ModelExists,
     ModelNameRetired,
     ModelNotFound,
 )
-from domain.events import AliasMoved
 from domain.model import Model, RetiredName
 from domain.values import AliasName, Digest, VersionNumber
 from domain.version import Version
@@ -160,7 +159,7 @@ class ImportHandler:
                     await uow.versions.add(line)
                 elif isinstance(line, Alias):
                     aliases[line.name] = line
-                elif isinstance(line, AliasMoved):
+                elif isinstance(line, AliasMove):
                     await _replay(uow, model, aliases.get(line.alias), line)
             await uow.commit()
         return versions
@@ -182,7 +181,7 @@ def _check_numbers(model: Model, noted: RetiredName | None, known: RetiredName |
         )
 
 
-async def _replay(uow: UnitOfWork, model: Model, alias: Alias | None, move: AliasMoved) -> None:
+async def _replay(uow: UnitOfWork, model: Model, alias: Alias | None, move: AliasMove) -> None:
     """Adds a move to the history; the alias is what it has become, for older versions may be gone.
 
     Its moves end with it where it was deleted.
@@ -263,7 +262,7 @@ async def _check_model(
     numbers: set[VersionNumber] = set()
     newest = 0
     aliases: dict[AliasName, Alias] = {}
-    ends: dict[AliasName, tuple[int, AliasMoved]] = {}
+    ends: dict[AliasName, tuple[int, AliasMove]] = {}
     async for line in _lines(folder, name, model_id, expected):
         if isinstance(line, Model) and model is None and line.id == model_id:
             model = line
@@ -274,7 +273,7 @@ async def _check_model(
             checked.blobs.add(line.manifest.files)
         elif isinstance(line, Alias) and line.version in numbers and line.name not in aliases:
             aliases[line.name] = line
-        elif isinstance(line, AliasMoved) and model:
+        elif isinstance(line, AliasMove) and model:
             ends[line.alias] = ends.get(line.alias, (0, line))[0] + 1, line
         else:
             raise InvalidExport(f"{name} has a line that does not fit what is before it.")
@@ -286,7 +285,7 @@ async def _check_model(
     checked.models.append(model)
 
 
-def _ends_as(alias: Alias, moves: int, last: AliasMoved) -> bool:
+def _ends_as(alias: Alias, moves: int, last: AliasMove) -> bool:
     return (alias.version, alias.revision) == (last.version, moves)
 
 

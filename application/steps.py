@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from application.ports import IdGenerator, UnitOfWork
-from domain.alias import Alias
+from domain.alias import Alias, AliasMove
 from domain.errors import AliasNotFound
 from domain.events import AliasMoved, ModelRegistered
 from domain.model import Model
@@ -68,7 +68,7 @@ async def point(
     return False
 
 
-async def store_move(uow: UnitOfWork, model: Model, alias: Alias, move: AliasMoved) -> None:
+async def store_move(uow: UnitOfWork, model: Model, alias: Alias, move: AliasMove) -> None:
     """Keeps an alias that was moved, and counts up what its move shows at."""
     await uow.aliases.put(alias, move)
     await _show(uow, model, move)
@@ -81,9 +81,11 @@ async def drop(uow: UnitOfWork, model: Model, alias: Alias, *, actor: str, at: d
     await _show(uow, model, move)
 
 
-async def _show(uow: UnitOfWork, model: Model, move: AliasMoved) -> None:
+async def _show(uow: UnitOfWork, model: Model, move: AliasMove) -> None:
     shown_at = {number for number in (move.version, move.previous_version) if number is not None}
     await uow.versions.bump(model, shown_at)
     model.touch(move.at)
     await uow.models.save(model)
-    uow.record(move)
+    uow.record(
+        AliasMoved(model.name, move.alias, move.version, move.previous_version, move.actor, move.at)
+    )

@@ -6,8 +6,18 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from domain.errors import AliasHasNoPrevious
-from domain.events import AliasMoved
 from domain.values import AliasName, VersionNumber
+
+
+@dataclass(frozen=True, slots=True)
+class AliasMove:
+    """An alias was set, moved or (``version`` is None) deleted; its history is a list of these."""
+
+    alias: AliasName
+    version: VersionNumber | None
+    previous_version: VersionNumber | None
+    actor: str
+    at: datetime
 
 
 @dataclass(slots=True)
@@ -37,29 +47,29 @@ class Alias:
         actor: str,
         at: datetime,
         moves: int = 0,
-    ) -> tuple[Alias, AliasMoved]:
+    ) -> tuple[Alias, AliasMove]:
         """A new alias; ``moves`` counts the history that earlier aliases of this name left."""
         alias = cls(model_id, name, version, None, at, actor, moves + 1)
-        return alias, AliasMoved(name, version, None, actor, at)
+        return alias, AliasMove(name, version, None, actor, at)
 
     @property
     def etag(self) -> str:
         """Changes with every move; never comes back, also not after a deletion."""
         return f"{self.model_id[:12]}-{self.revision}"
 
-    def move(self, version: VersionNumber, *, actor: str, at: datetime) -> AliasMoved | None:
+    def move(self, version: VersionNumber, *, actor: str, at: datetime) -> AliasMove | None:
         """Points at ``version`` from now on; None when it already does."""
         if version == self.version:
             return None
         return self._moved(version, actor=actor, at=at)
 
-    def _moved(self, version: VersionNumber, *, actor: str, at: datetime) -> AliasMoved:
+    def _moved(self, version: VersionNumber, *, actor: str, at: datetime) -> AliasMove:
         self.previous_version, self.version = self.version, version
         self.updated_at, self.updated_by = max(at, self.updated_at), actor
         self.revision += 1
-        return AliasMoved(self.name, version, self.previous_version, actor, self.updated_at)
+        return AliasMove(self.name, version, self.previous_version, actor, self.updated_at)
 
-    def roll_back(self, *, actor: str, at: datetime) -> AliasMoved:
+    def roll_back(self, *, actor: str, at: datetime) -> AliasMove:
         """Moves back to the version before the last move; doing so twice is doing nothing.
 
         Raises:
@@ -71,6 +81,6 @@ class Alias:
             )
         return self._moved(self.previous_version, actor=actor, at=at)
 
-    def remove(self, *, actor: str, at: datetime) -> AliasMoved:
+    def remove(self, *, actor: str, at: datetime) -> AliasMove:
         """The last entry of its history."""
-        return AliasMoved(self.name, None, self.version, actor, max(at, self.updated_at))
+        return AliasMove(self.name, None, self.version, actor, max(at, self.updated_at))

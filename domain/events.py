@@ -48,8 +48,9 @@ class VersionDeleted:
 
 @dataclass(frozen=True, slots=True)
 class AliasMoved:
-    """An alias was set, moved or (``version`` is None) deleted; its history is a list of these."""
+    """``version`` is None where the alias was deleted, ``previous_version`` where it was new."""
 
+    model: ModelName
     alias: AliasName
     version: VersionNumber | None
     previous_version: VersionNumber | None

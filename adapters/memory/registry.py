@@ -18,7 +18,7 @@ from application.ports.unit_of_work import (
     UnitOfWork,
     VersionRepository,
 )
-from domain.alias import Alias
+from domain.alias import Alias, AliasMove
 from domain.errors import (
     AliasNotFound,
     DatabaseUnavailable,
@@ -29,7 +29,7 @@ from domain.errors import (
     VersionInUse,
     VersionNotFound,
 )
-from domain.events import AliasMoved, Event
+from domain.events import Event
 from domain.model import Model, RetiredName
 from domain.values import AliasName, ModelName, VersionNumber
 from domain.version import Version
@@ -51,7 +51,7 @@ class Rows:
     versions: dict[tuple[str, int], Version] = field(default_factory=dict)
     serials: dict[tuple[str, int], int] = field(default_factory=dict)
     aliases: dict[tuple[str, str], Alias] = field(default_factory=dict)
-    moves: list[tuple[int, str, AliasMoved]] = field(default_factory=list)
+    moves: list[tuple[int, str, AliasMove]] = field(default_factory=list)
     receipts: dict[tuple[str, str], Receipt] = field(default_factory=dict)
     last_serial: int = 0
 
@@ -284,17 +284,17 @@ class _Aliases(AliasRepository):
         )
         return sorted(found, key=lambda alias: alias.name)
 
-    async def put(self, alias: Alias, move: AliasMoved) -> None:
+    async def put(self, alias: Alias, move: AliasMove) -> None:
         if (alias.model_id, alias.version) not in self.rows.versions:
             raise VersionNotFound(f"The model has no version {alias.version}.")
         self.rows.aliases[alias.model_id, alias.name] = deepcopy(alias)
         self.rows.moves.append((self.rows.serial(), alias.model_id, move))
 
-    async def remove(self, alias: Alias, move: AliasMoved) -> None:
+    async def remove(self, alias: Alias, move: AliasMove) -> None:
         self.rows.aliases.pop((alias.model_id, alias.name), None)
         self.rows.moves.append((self.rows.serial(), alias.model_id, move))
 
-    async def history(self, model: Model) -> list[AliasMoved]:
+    async def history(self, model: Model) -> list[AliasMove]:
         return [move for _, of, move in self.rows.moves if of == model.id]
 
 

@@ -9,8 +9,7 @@ from typing import Self
 
 from adapters.memory.registry import MemoryDatabase, Rows
 from application.ports.registry_snapshot import RegistrySnapshot
-from domain.alias import Alias
-from domain.events import AliasMoved
+from domain.alias import Alias, AliasMove
 from domain.model import Model, RetiredName
 from domain.values import ModelName
 from domain.version import Version
@@ -50,7 +49,7 @@ class MemoryRegistrySnapshot(RegistrySnapshot):
         keys = sorted(key for key in self._rows.aliases if key[0] == model.id)
         return [deepcopy(self._rows.aliases[key]) for key in keys]
 
-    async def moves(self, model: Model) -> AsyncIterator[AliasMoved]:
+    async def moves(self, model: Model) -> AsyncIterator[AliasMove]:
         for _, of, move in self._rows.moves:
             if of == model.id:
                 yield move

@@ -19,9 +19,8 @@ from adapters.sql.mapping import (
 )
 from adapters.sql.tables import alias_moves, aliases, receipts, versions
 from application.ports.unit_of_work import AliasRepository, Receipt, ReceiptRepository
-from domain.alias import Alias
+from domain.alias import Alias, AliasMove
 from domain.errors import AliasNotFound, IdempotencyConflict, VersionNotFound
-from domain.events import AliasMoved
 from domain.model import Model
 from domain.values import AliasName, VersionNumber
 
@@ -72,7 +71,7 @@ class SqlAliasRepository(AliasRepository):
         rows = await self._run(lambda db: db.execute(statement, this).all())
         return [to_alias(row) for row in rows]
 
-    async def put(self, alias: Alias, move: AliasMoved) -> None:
+    async def put(self, alias: Alias, move: AliasMove) -> None:
         this = {"model": alias.model_id, "alias": alias.name}
         values = alias_values(alias)
 
@@ -86,14 +85,14 @@ class SqlAliasRepository(AliasRepository):
 
         await self._run(work)
 
-    async def remove(self, alias: Alias, move: AliasMoved) -> None:
+    async def remove(self, alias: Alias, move: AliasMove) -> None:
         def work(db: Connection) -> None:
             db.execute(ALIAS_DELETE, {"model": alias.model_id, "alias": alias.name})
             db.execute(insert(alias_moves), move_values(alias.model_id, move))
 
         await self._run(work)
 
-    async def history(self, model: Model) -> list[AliasMoved]:
+    async def history(self, model: Model) -> list[AliasMove]:
         this = {"model": model.id}
         rows = await self._run(lambda db: db.execute(HISTORY, this).all(), bulk=True)
         return [to_move(row) for row in rows]

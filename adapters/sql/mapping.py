@@ -27,8 +27,7 @@ from application.records import (
     ValidationRecord,
     VersionRecord,
 )
-from domain.alias import Alias
-from domain.events import AliasMoved
+from domain.alias import Alias, AliasMove
 from domain.model import Model, RetiredName
 from domain.values import AliasName, Digest, FilePath, JsonScalar, ModelName, VersionNumber
 from domain.version import (
@@ -303,7 +302,7 @@ def to_alias_record(row: AnyRow) -> Found[AliasRecord]:
     return Found(record, f"{row.model_id[:12]}-{row.revision}")
 
 
-def move_values(model_id: str, move: AliasMoved) -> Values:
+def move_values(model_id: str, move: AliasMove) -> Values:
     """The columns of a line of an alias's history, except ``id``."""
     return {
         "model_id": model_id,
@@ -315,8 +314,8 @@ def move_values(model_id: str, move: AliasMoved) -> Values:
     }
 
 
-def to_move(row: AnyRow) -> AliasMoved:
-    return AliasMoved(
+def to_move(row: AnyRow) -> AliasMove:
+    return AliasMove(
         alias=_trusted(AliasName, row.alias),
         version=_optional(row.version),
         previous_version=_optional(row.previous_version),

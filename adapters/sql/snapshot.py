@@ -17,9 +17,8 @@ from adapters.sql.errors import telling_outages
 from adapters.sql.mapping import to_alias, to_model, to_move, to_retired_name, to_version
 from adapters.sql.tables import alias_moves, aliases, models, retired_names, versions
 from application.ports.registry_snapshot import RegistrySnapshot
-from domain.alias import Alias
+from domain.alias import Alias, AliasMove
 from domain.errors import ModelNotFound
-from domain.events import AliasMoved
 from domain.model import Model, RetiredName
 from domain.values import ModelName
 from domain.version import Version
@@ -78,7 +77,7 @@ class SqlRegistrySnapshot(RegistrySnapshot):
         ordered = self._stream(statement.order_by(aliases.c.name), to_alias)
         return [alias async for alias in ordered]
 
-    def moves(self, model: Model) -> AsyncIterator[AliasMoved]:
+    def moves(self, model: Model) -> AsyncIterator[AliasMove]:
         statement = select(alias_moves).where(alias_moves.c.model_id == model.id)
         return self._stream(statement.order_by(alias_moves.c.id), to_move)
 

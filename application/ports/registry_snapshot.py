@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Protocol, Self
 
-from domain.alias import Alias
-from domain.events import AliasMoved
+from domain.alias import Alias, AliasMove
 from domain.model import Model, RetiredName
 from domain.values import ModelName
 from domain.version import Version
@@ -44,7 +43,7 @@ class RegistrySnapshot(Protocol):
         """By name."""
         ...
 
-    def moves(self, model: Model) -> AsyncIterator[AliasMoved]:
+    def moves(self, model: Model) -> AsyncIterator[AliasMove]:
         """Every move of every alias the model ever had, oldest first."""
         ...
 

@@ -13,8 +13,8 @@ from datetime import datetime
 from types import TracebackType
 from typing import Protocol, Self
 
-from domain.alias import Alias
-from domain.events import AliasMoved, Event
+from domain.alias import Alias, AliasMove
+from domain.events import Event
 from domain.model import Model, RetiredName
 from domain.values import AliasName, ModelName, VersionNumber
 from domain.version import Version
@@ -98,15 +98,15 @@ class AliasRepository(Protocol):
         """The aliases of one version, or (None) of the whole model, by name."""
         ...
 
-    async def put(self, alias: Alias, move: AliasMoved) -> None:
+    async def put(self, alias: Alias, move: AliasMove) -> None:
         """Adds or replaces the alias and appends the move to its history."""
         ...
 
-    async def remove(self, alias: Alias, move: AliasMoved) -> None:
+    async def remove(self, alias: Alias, move: AliasMove) -> None:
         """Deletes the alias and appends the move to its history, which stays."""
         ...
 
-    async def history(self, model: Model) -> list[AliasMoved]:
+    async def history(self, model: Model) -> list[AliasMove]:
         """Every move of every alias the model ever had, oldest first."""
         ...
 

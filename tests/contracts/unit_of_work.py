@@ -10,6 +10,7 @@ import pytest
 
 from application.ports.registry_reader import PageRequest
 from application.ports.unit_of_work import Receipt, UnitOfWork
+from domain.alias import AliasMove
 from domain.errors import (
     AliasNotFound,
     DatabaseUnavailable,
@@ -20,7 +21,7 @@ from domain.errors import (
     VersionInUse,
     VersionNotFound,
 )
-from domain.events import AliasMoved, ModelRegistered
+from domain.events import ModelRegistered
 from domain.model import RetiredName
 from domain.values import AliasName, Latest, ModelName, VersionNumber
 from tests.support.registry import (
@@ -417,9 +418,9 @@ class UnitOfWorkContract:
             assert await uow.aliases.moves(model, CHAMPION) == 3
             assert await uow.aliases.moves(model, AliasName("other")) == 0
             assert await uow.aliases.history(model) == [
-                AliasMoved(CHAMPION, ONE, None, "bob", EPOCH),
-                AliasMoved(CHAMPION, TWO, ONE, "bob", EPOCH),
-                AliasMoved(CHAMPION, None, TWO, "eve", LATER),
+                AliasMove(CHAMPION, ONE, None, "bob", EPOCH),
+                AliasMove(CHAMPION, TWO, ONE, "bob", EPOCH),
+                AliasMove(CHAMPION, None, TWO, "eve", LATER),
             ]
         assert (await point(registry, model, "champion", 1)).revision == 4
 

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from adapters.sql.mapping import micros, moment
 from application.ports.unit_of_work import Receipt
-from domain.alias import Alias
-from domain.events import AliasMoved
+from domain.alias import Alias, AliasMove
 from domain.model import Model
 from domain.values import AliasName, Digest, FilePath, ModelName, VersionNumber
 from domain.version import (
@@ -122,7 +121,7 @@ def test_aggregates_come_back_as_they_were(
     )
     move = data.draw(
         st.builds(
-            AliasMoved, st.just(alias.name), st.none() | NUMBERS, st.none() | NUMBERS, TEXTS, TIMES
+            AliasMove, st.just(alias.name), st.none() | NUMBERS, st.none() | NUMBERS, TEXTS, TIMES
         )
     )
     receipt = data.draw(

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.alias import Alias
+from domain.alias import Alias, AliasMove
 from domain.errors import (
     AliasHasNoPrevious,
     InvalidManifest,
@@ -24,7 +24,6 @@ from domain.errors import (
     ModelNameRetired,
     VersionInUse,
 )
-from domain.events import AliasMoved
 from domain.model import Model, RetiredName
 from domain.values import (
     MAX_DESCRIPTION,
@@ -415,7 +414,7 @@ def test_a_new_alias_has_nothing_to_go_back_to() -> None:
     alias, move = Alias.assign(
         model_id="1", name=CHAMPION, version=VersionNumber(3), actor="ada", at=START
     )
-    assert move == AliasMoved(CHAMPION, VersionNumber(3), None, "ada", START)
+    assert move == AliasMove(CHAMPION, VersionNumber(3), None, "ada", START)
     with pytest.raises(AliasHasNoPrevious):
         alias.roll_back(actor="ada", at=later())
     assert alias.version == 3
@@ -429,7 +428,7 @@ def test_moving_an_alias_to_where_it_points_is_no_move() -> None:
 
 def test_a_move_tells_where_from_where_to_by_whom_and_when() -> None:
     move = an_alias().move(VersionNumber(2), actor="bob", at=later())
-    assert move == AliasMoved(CHAMPION, VersionNumber(2), VersionNumber(1), "bob", later())
+    assert move == AliasMove(CHAMPION, VersionNumber(2), VersionNumber(1), "bob", later())
 
 
 def test_rolling_back_twice_is_doing_nothing() -> None:
@@ -442,7 +441,7 @@ def test_rolling_back_twice_is_doing_nothing() -> None:
 
 
 def test_the_last_entry_of_a_history_is_a_move_to_no_version() -> None:
-    assert an_alias(3).remove(actor="eve", at=later()) == AliasMoved(
+    assert an_alias(3).remove(actor="eve", at=later()) == AliasMove(
         CHAMPION, None, VersionNumber(3), "eve", later()
     )
 
@@ -453,7 +452,7 @@ def test_the_moves_of_an_alias_join_up_and_each_gives_an_etag_never_seen(
 ) -> None:
     """A number moves the alias there; None rolls it back."""
     alias = an_alias()
-    etags, history = [alias.etag], [AliasMoved(CHAMPION, VersionNumber(1), None, "ada", START)]
+    etags, history = [alias.etag], [AliasMove(CHAMPION, VersionNumber(1), None, "ada", START)]
     for target, moment in steps:
         if target is not None:
             move = alias.move(VersionNumber(target), actor="bob", at=moment)

@@ -19,7 +19,7 @@ from domain.errors import (
     VersionNotFound,
 )
 from domain.events import AliasMoved
-from domain.values import AliasName, VersionNumber
+from domain.values import AliasName, ModelName, VersionNumber
 from tests.unit.in_memory import Registry
 
 pytestmark = pytest.mark.anyio
@@ -246,7 +246,12 @@ async def test_deleting_an_alias_leaves_its_version_and_tells_of_the_move(
     assert after.record.aliases == []
     assert after.etag != before
     assert registry.events[-1] == AliasMoved(
-        AliasName("champion"), None, VersionNumber(1), "eve", registry.clock.now()
+        ModelName("churn"),
+        AliasName("champion"),
+        None,
+        VersionNumber(1),
+        "eve",
+        registry.clock.now(),
     )
     with pytest.raises(AliasNotFound):
         await registry.delete_alias("champion")

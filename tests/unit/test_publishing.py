@@ -158,7 +158,7 @@ async def test_a_publish_is_told_of_once_it_is_committed(registry: Registry) -> 
     await registry.publish(a_file(), details(aliases=["champion"]))
     now, name, one = registry.clock.now(), ModelName("churn"), VersionNumber(1)
     assert registry.events == [
-        AliasMoved(AliasName("champion"), one, None, "ada", now),
+        AliasMoved(name, AliasName("champion"), one, None, "ada", now),
         VersionPublished(name, one, "ada", now),
     ]
 
