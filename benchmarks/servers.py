@@ -82,7 +82,8 @@ def _await_ready(
                 return
         time.sleep(0.05)
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-    raise ServerFailed(f"{server.name} is not ready after {patience:g} s or has ended:\n{tail}")
+    state = f"not ready after {patience:g} s" if process.poll() is None else "ended at its start"
+    raise ServerFailed(f"{server.name}: {state}:\n{tail}")
 
 
 def _stop(process: subprocess.Popen[bytes], patience: float = 10) -> None:
