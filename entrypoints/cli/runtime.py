@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
+from domain.errors import DatabaseUnavailable
+
 if TYPE_CHECKING:
     from entrypoints.container import Container
 
@@ -24,7 +26,10 @@ def open_container() -> Container:
     from entrypoints.container import prepare_database  # noqa: PLC0415 - --help does without
 
     container = build()
-    prepare_database(container)
+    try:
+        prepare_database(container)
+    except DatabaseUnavailable as error:
+        raise DatabaseUnavailable(f"DATABASE_URL: {error.detail}") from None
     return container
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import anyio
 import typer
 from typer.core import TyperCommand
 
-from domain.errors import DatabaseBehind
+from domain.errors import DatabaseBehind, StoreFull, StoreUnavailable
 from entrypoints.cli import exits
 from entrypoints.cli.options import UPKEEP, Json, add
 from entrypoints.cli.output import print_json, say
 from entrypoints.cli.runtime import build, open_container
+
+if TYPE_CHECKING:
+    from entrypoints.container import Container
 
 
 class _ServeCommand(TyperCommand):
@@ -48,6 +52,7 @@ def serve() -> None:
     container = open_container()
     settings = container.settings()
     container.database().dispose()
+    _check_storage(container)
     with serving.listen(settings.host, settings.port) as listening:
         typer.echo(_welcome(settings.host, listening.getsockname()[1]), err=True)
         if not serving.serve(settings, listening):
@@ -81,6 +86,21 @@ def migrate(
         say(f"The database is at {needed}, as this release needs it.")
     else:
         say(f"Migrated the database from {before or 'nothing'} to {needed}.")
+
+
+def _check_storage(container: Container) -> None:
+    """A full disk does not keep it from starting: what is stored can be read.
+
+    Raises:
+        StoreUnavailable: no bytes can be kept there.
+    """
+    try:
+        anyio.run(container.store().check)
+    except StoreFull:
+        return
+    except StoreUnavailable as error:
+        path = container.settings().model_storage_path
+        raise StoreUnavailable(f"MODEL_STORAGE_PATH: {path}: {error.detail}") from None
 
 
 def _welcome(host: str, port: int) -> str:
