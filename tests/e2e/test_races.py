@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -140,14 +141,10 @@ def test_of_swaps_at_once_exactly_one_wins_each_round(fleet: Fleet) -> None:
         first = clients[0].put(url, json={"version": 1}, headers={"If-None-Match": "*"})
         etag, version = first.headers["etag"], 1
         for _ in range(15):
-
-            def swap(client: httpx.Client, to: int, held: str = etag) -> httpx.Response:
-                return client.put(url, json={"version": to}, headers={"If-Match": held})
-
             targets = [number for number in range(1, 9) if number != version]
             replies = at_once(
                 [
-                    lambda client=client, to=to: swap(client, to)
+                    partial(client.put, url, json={"version": to}, headers={"If-Match": etag})
                     for client, to in zip(clients, [*targets, targets[0]], strict=True)
                 ]
             )
@@ -168,20 +165,12 @@ def test_one_key_through_many_processes_publishes_one_version(
     fleet: Fleet = request.getfixturevalue(how)
     with fleet.clients() as clients:
         for turn in range(1, 6):
-            key, refused = str(uuid.uuid4()), list[str]()
-            files = content(1000 + turn)
-
-            def send(
-                client: httpx.Client,
-                key: str = key,
-                files: dict[str, bytes] = files,
-                refused: list[str] = refused,
-            ) -> httpx.Response:
-                return persistently(
-                    lambda: publish(client, "keyed", files, key=key, create_model=True), refused
-                )
-
-            replies = at_once([lambda client=client: send(client) for client in clients * 2])
+            send = partial(publish, model="keyed", files=content(1000 + turn))
+            keyed = partial(send, key=str(uuid.uuid4()), create_model=True)
+            refused: list[str] = []
+            replies = at_once(
+                [partial(persistently, partial(keyed, c), refused) for c in clients * 2]
+            )
             assert {reply.json().get("version") for reply in replies} == {turn}, [
                 reply.text for reply in replies
             ]
@@ -196,12 +185,7 @@ def test_one_name_is_registered_once_whoever_asks(how: str, request: pytest.Fixt
         for turn in range(10):
             name = f"wanted {turn}"
             replies = at_once(
-                [
-                    lambda client=client, name=name: client.post(
-                        "/api/v1/models", json={"name": name}
-                    )
-                    for client in clients
-                ]
+                [partial(client.post, "/api/v1/models", json={"name": name}) for client in clients]
             )
             statuses = Counter(reply.status_code for reply in replies)
             assert statuses == {201: 1, 409: len(clients) - 1}
@@ -213,15 +197,11 @@ def test_publishes_that_create_their_model_at_once_all_get_through(fleet: Fleet)
     with fleet.clients() as clients:
         refused: list[str] = []
         for turn in range(5):
-            replies = at_once(
-                [
-                    lambda client=client, turn=turn, n=n: persistently(
-                        lambda: publish(client, f"made {turn}", content(n), create_model=True),
-                        refused,
-                    )
-                    for n, client in enumerate(clients)
-                ]
-            )
+            calls = [
+                partial(publish, client, f"made {turn}", content(n), create_model=True)
+                for n, client in enumerate(clients)
+            ]
+            replies = at_once([partial(persistently, call, refused) for call in calls])
             assert sorted(reply.json()["version"] for reply in replies) == list(range(1, 9))
 
 

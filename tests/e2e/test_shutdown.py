@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -183,7 +184,7 @@ def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
         client.post(
             "/api/v1/models", json={"name": "m", "description": "a", "tags": {"team": "risk"}}
         )
-        metadata = {
+        metadata: dict[str, Any] = {
             "parameters": {"depth": 3},
             "metrics": {"auc": 0.5},
             "tags": {"stage": "test"},

@@ -138,7 +138,7 @@ def _serve() -> None:
     app = create_app_from_environment()
     prepare_database(app.state.container)
     uvicorn.run(
-        _Marked(app, steps),  # type: ignore[arg-type]
+        _Marked(app, steps),
         port=int(os.environ["PORT"]),
         http="httptools",
         log_level="warning",

@@ -7,6 +7,7 @@ import random
 import struct
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import httpx
 
@@ -26,7 +27,7 @@ def publish(
     files: Mapping[str, bytes],
     *,
     key: str | None = None,
-    **metadata: object,
+    **metadata: Any,
 ) -> httpx.Response:
     """One multipart publish; ``client`` has the server as its base URL."""
     parts: list[tuple[str, tuple[str | None, bytes]]] = [
