@@ -21,6 +21,7 @@ from domain.values import (
     parse_reference,
 )
 from entrypoints.container import Container
+from entrypoints.http.schemas import DIGEST_SCHEMA, NAME_SCHEMA, SHA256
 
 _ETAG = re.compile(r'(?P<weak>W/)?"(?P<tag>[\x21\x23-\x7e]*)"')
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -34,13 +35,19 @@ Services = Annotated[Container, Depends(_container)]
 
 
 async def _model(
-    name: Annotated[str, Path(description="Name of the model", examples=["churn"])],
+    name: Annotated[
+        str,
+        Path(description="Name of the model", examples=["churn"], json_schema_extra=NAME_SCHEMA),
+    ],
 ) -> ModelName:
     return ModelName(name)
 
 
 async def _alias(
-    alias: Annotated[str, Path(description="Name of the alias", examples=["champion"])],
+    alias: Annotated[
+        str,
+        Path(description="Name of the alias", examples=["champion"], json_schema_extra=NAME_SCHEMA),
+    ],
 ) -> AliasName:
     return AliasName(alias)
 
@@ -56,7 +63,11 @@ async def _number(
 async def _reference(
     ref: Annotated[
         str,
-        Path(description="A version number, `latest` or `@alias`", examples=["@champion"]),
+        Path(
+            description="A version number, `latest` or `@alias`",
+            examples=["@champion"],
+            json_schema_extra={"pattern": "^([1-9][0-9]{0,9}|latest|@.+)$"},
+        ),
     ],
 ) -> Reference:
     return parse_reference(ref)
@@ -67,7 +78,8 @@ async def _digest(
         str,
         Path(
             description="sha256 of the bytes, 64 lower-case hex digits",
-            examples=["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"],
+            examples=[SHA256],
+            json_schema_extra=DIGEST_SCHEMA,
         ),
     ],
 ) -> Digest:

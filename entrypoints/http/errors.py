@@ -216,7 +216,7 @@ def add_error_handlers(app: FastAPI) -> None:
 def problems(*errors: type[ModelyardError]) -> dict[int | str, dict[str, Any]]:
     """The ``responses`` of an operation that can raise these, for its OpenAPI document.
 
-    InvalidRequest, 500 and 503 come with every operation.
+    InvalidRequest, 431, 500 and 503 come with every operation.
     """
     by_status: dict[int | str, list[type[ModelyardError]]] = {422: [InvalidRequest]}
     for error in errors:
@@ -226,6 +226,13 @@ def problems(*errors: type[ModelyardError]) -> dict[int | str, dict[str, Any]]:
     responses = {status: _described(status, found) for status, found in by_status.items()}
     responses.setdefault(
         500, {"description": "`server.error`", "content": {"application/problem+json": _SCHEMA}}
+    )
+    responses.setdefault(
+        431,
+        {
+            "description": "`request.too_large`: target and headers have more than 64 KiB",
+            "content": {"application/problem+json": _SCHEMA},
+        },
     )
     responses.setdefault(
         503,

@@ -55,7 +55,11 @@ class ByteStream(StreamingResponse):
     """A stream that is closed, and its file with it, when the reader goes away."""
 
     def __init__(
-        self, chunks: AsyncIterator[bytes], status: int, headers: Mapping[str, str], media_type: str
+        self,
+        chunks: AsyncIterator[bytes],
+        status: int,
+        headers: Mapping[str, str],
+        media_type: str | None = None,
     ) -> None:
         super().__init__(chunks, status, headers, media_type)
         self._chunks = chunks

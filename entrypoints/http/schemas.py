@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from application.publishing import PublishDetails, UploadedFile
 from domain.errors import ModelyardError
 from domain.values import (
+    MAX_DESCRIPTION,
+    MAX_ENTRIES,
     MAX_FILES,
+    MAX_NAME,
+    MAX_PATH,
     AliasName,
     Digest,
     FilePath,
@@ -23,6 +27,16 @@ from domain.version import Parent, VersionDetails
 N = TypeVar("N", ModelName, AliasName, FilePath, Digest)
 SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
+# What the document tells of rules that the domain holds, and words better than a pattern could.
+NAME_SCHEMA: dict[str, Any] = {"minLength": 1, "maxLength": MAX_NAME}
+DIGEST_SCHEMA: dict[str, Any] = {"pattern": "^[0-9a-f]{64}$"}
+_PATH_SCHEMA: dict[str, Any] = {"minLength": 1, "maxLength": MAX_PATH}
+_TEXT_SCHEMA: dict[str, Any] = {"maxLength": MAX_DESCRIPTION}
+_MAP_SCHEMA: dict[str, Any] = {
+    "maxProperties": MAX_ENTRIES,
+    "propertyNames": {"minLength": 1, "maxLength": MAX_NAME},
+}
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -31,9 +45,20 @@ class _Strict(BaseModel):
 class NewModel(_Strict):
     """A model to register."""
 
-    name: str = Field(description="1 to 250 letters, digits, spaces and ._-()+", examples=["churn"])
-    description: str = Field("", description="Markdown", examples=["Who leaves next month"])
-    tags: dict[str, str] = Field(default_factory=dict, examples=[{"team": "risk"}])
+    name: str = Field(
+        description="1 to 250 letters, digits, spaces and ._-()+",
+        examples=["churn"],
+        json_schema_extra=NAME_SCHEMA,
+    )
+    description: str = Field(
+        "",
+        description="Markdown",
+        examples=["Who leaves next month"],
+        json_schema_extra=_TEXT_SCHEMA,
+    )
+    tags: dict[str, str] = Field(
+        default_factory=dict, examples=[{"team": "risk"}], json_schema_extra=_MAP_SCHEMA
+    )
 
 
 class _Patch(BaseModel):
@@ -74,17 +99,25 @@ Parameter = Annotated[JsonScalar, BeforeValidator(_scalar)]
 class ParentReference(_Strict):
     """A version this one was made from; it must exist."""
 
-    model: str = Field(examples=["churn"])
+    model: str = Field(examples=["churn"], json_schema_extra=NAME_SCHEMA)
     version: int = Field(ge=1, le=2**31 - 1, examples=[1])
 
 
 class PublishMetadata(_Strict):
     """What is said about a version as it is published."""
 
-    description: str = Field("", description="Markdown", examples=["First try"])
-    parameters: dict[str, Parameter] = Field(default_factory=dict, examples=[{"max_depth": 6}])
-    metrics: dict[str, float] = Field(default_factory=dict, examples=[{"auc": 0.91}])
-    tags: dict[str, str] = Field(default_factory=dict, examples=[{"stage": "new"}])
+    description: str = Field(
+        "", description="Markdown", examples=["First try"], json_schema_extra=_TEXT_SCHEMA
+    )
+    parameters: dict[str, Parameter] = Field(
+        default_factory=dict, examples=[{"max_depth": 6}], json_schema_extra=_MAP_SCHEMA
+    )
+    metrics: dict[str, float] = Field(
+        default_factory=dict, examples=[{"auc": 0.91}], json_schema_extra=_MAP_SCHEMA
+    )
+    tags: dict[str, str] = Field(
+        default_factory=dict, examples=[{"stage": "new"}], json_schema_extra=_MAP_SCHEMA
+    )
     aliases: list[str] = Field(
         default_factory=list, description="Aliases to point here", examples=[["champion"]]
     )
@@ -129,8 +162,14 @@ def _named(kind: type[N], text: str, pointer: str) -> N:
 class UploadedFileReference(_Strict):
     """A file of the version whose bytes were PUT to /blobs before."""
 
-    path: str = Field(description="Path inside the version", examples=["model.onnx"])
-    sha256: str = Field(description="Digest of the blob", examples=[SHA256])
+    path: str = Field(
+        description="Path inside the version",
+        examples=["model.onnx"],
+        json_schema_extra=_PATH_SCHEMA,
+    )
+    sha256: str = Field(
+        description="Digest of the blob", examples=[SHA256], json_schema_extra=DIGEST_SCHEMA
+    )
 
 
 class PublishBody(PublishMetadata):

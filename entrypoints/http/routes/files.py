@@ -47,7 +47,9 @@ _FIND = (
     InvalidReference,
     InvalidAliasName,
 )
-_BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_BYTES = {"application/octet-stream": _BINARY}
+_OF_ANY_TYPE = {"*/*": _BINARY}
 FilePathParam = Annotated[str, Path(description="Path in the version", examples=["model.onnx"])]
 
 
@@ -97,6 +99,8 @@ def _headers(opened: OpenedFile, pinned: bool) -> dict[str, str]:
         "Repr-Digest": f"sha-256=:{digest}:",
         "Content-Disposition": attachment(opened.file.path.rsplit("/", 1)[-1]),
         "Cache-Control": "private, max-age=31536000, immutable" if pinned else "no-cache",
+        # As a header and not as Starlette's media_type, which claims that every text is UTF-8.
+        "Content-Type": opened.file.media_type,
         "X-Content-Type-Options": "nosniff",
         "X-Model-Version": str(opened.version.version),
     }
@@ -109,8 +113,8 @@ def _headers(opened: OpenedFile, pinned: bool) -> dict[str, str]:
     operation_id="download_file",
     summary="Download a file",
     responses={
-        200: {"description": "The bytes", "content": _BYTES},
-        206: {"description": "The bytes of the Range", "content": _BYTES},
+        200: {"description": "The bytes, of their media type", "content": _OF_ANY_TYPE},
+        206: {"description": "The bytes of the Range", "content": _OF_ANY_TYPE},
         304: {"description": "Unchanged since the ETag in If-None-Match"},
         **problems(*_FIND, FileNotFound, RangeNotSatisfiable, BlobCorrupt),
     },
@@ -131,7 +135,7 @@ async def download_file(
         status = 206
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
     headers["Content-Length"] = str(stop - start)
-    return ByteStream(await opened.read(start, stop), status, headers, opened.file.media_type)
+    return ByteStream(await opened.read(start, stop), status, headers)
 
 
 @router.head(
@@ -155,7 +159,7 @@ async def stat_file(
     if not none_match(request, opened.file.sha256):
         return Response(status_code=304, headers=headers)
     headers["Content-Length"] = str(opened.file.size)
-    return Response(headers=headers, media_type=opened.file.media_type)
+    return Response(headers=headers)
 
 
 @router.get(
@@ -168,8 +172,8 @@ async def stat_file(
         200: {
             "description": "The archive",
             "content": {
-                "application/zip": _BYTES["application/octet-stream"],
-                "application/x-tar": _BYTES["application/octet-stream"],
+                "application/zip": _BINARY,
+                "application/x-tar": _BINARY,
             },
         },
         **problems(*_FIND, BlobCorrupt),
