@@ -56,6 +56,12 @@ def test_a_file_comes_with_all_that_is_known_of_it(client: httpx.Client, file: s
     assert "content-range" not in reply.headers
 
 
+def test_the_media_type_is_that_of_the_manifest(client: httpx.Client, version: str) -> None:
+    for file in client.get(version).json()["files"]:
+        reply = client.get(f"{version}/files/{file['path']}")
+        assert reply.headers["content-type"] == file["media_type"]
+
+
 def test_head_has_the_headers_of_get(client: httpx.Client, version: str, file: str) -> None:
     for url in (file, f"{version}/files/empty.txt"):
         got, head = client.get(url), client.head(url)
