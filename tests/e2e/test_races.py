@@ -123,10 +123,10 @@ def publish_many(fleet: Fleet, model: str, count: int, *, threads: int) -> list[
 
 
 def test_400_publishes_through_8_processes_get_the_numbers_1_to_400(
-    fleet: Fleet, record_property: Callable[[str, object], None]
+    fleet: Fleet,
 ) -> None:
     refused = publish_many(fleet, "crowded", 400, threads=32)
-    record_property("refused", Counter(refused))
+    print("503s on the way:", dict(Counter(refused)))
 
 
 def test_numbers_are_right_under_a_lock_that_grants_everybody(unlocked: Fleet) -> None:

@@ -99,7 +99,14 @@ def test_a_database_of_an_unknown_release_is_refused_and_not_touched(
         assert client.get("/api/v1/models/m/versions/latest").json()["version"] == 1
 
 
-@pytest.mark.parametrize("content", [b"no database at all, only text\n" * 200, os.urandom(8192)])
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"no database at all, only text\n" * 200, id="text"),
+        pytest.param(safetensors("no database", 8000), id="binary"),
+        pytest.param(b"SQLite format 3\0" + bytes(5000), id="only the head of one"),
+    ],
+)
 def test_a_file_that_is_no_database_is_refused_and_not_touched(
     tmp_path: Path, content: bytes
 ) -> None:
