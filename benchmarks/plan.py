@@ -24,7 +24,7 @@ class Plan:
     big: int = GIB
     few: int = 1_000
     many: int = 100_000
-    requests: int = 40
+    requests: int = 100
 
     @classmethod
     def quick(cls, workdir: Path) -> Plan:

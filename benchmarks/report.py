@@ -67,11 +67,16 @@ def ratio(what: str, ours: Samples, other: Samples, target: Target | None = None
 
 
 def interleave(rounds: int, runs: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:
-    """Run A, B, C, A, B, C ... ``rounds`` times, so that a slow minute hits them all."""
+    """Run A, B, C, then C, B, A, and so on, ``rounds`` times in all.
+
+    So a slow minute hits them all, and none always follows the same one.
+    """
     results: dict[str, list[float]] = {name: [] for name in runs}
+    order = list(runs)
     for _ in range(rounds):
-        for name, run in runs.items():
-            results[name].append(run())
+        for name in order:
+            results[name].append(runs[name]())
+        order.reverse()
     return results
 
 
