@@ -99,7 +99,8 @@ def test_aliases_are_listed_by_name_in_pages(client: httpx.Client, aliases: str)
     assert client.get(aliases).json() == {"items": [], "next_page_token": None}
     for name in ("b", "a", "ä", "c.d-e_f"):
         put(client, f"{aliases}/{name}", 1)
-    names, token = [], ""
+    names: list[str] = []
+    token: str | None = ""
     while token is not None:
         page = client.get(aliases, params={"page_size": 3, "page_token": token}).json()
         assert len(page["items"]) <= 3
@@ -112,7 +113,8 @@ def test_history_comes_in_pages_too(client: httpx.Client, aliases: str) -> None:
     url = f"{aliases}/champion"
     for version in (1, 2, 3, 1, 2):
         put(client, url, version)
-    seen, token = [], ""
+    seen: list[int] = []
+    token: str | None = ""
     while token is not None:
         page = client.get(f"{url}/history", params={"page_size": 2, "page_token": token}).json()
         seen += [move["version"] for move in page["items"]]

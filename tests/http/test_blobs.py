@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.http.conftest import eventually_unstaged, stored
-from tests.http.wire import exchange, head, problem_of
+from tests.http.wire import connect, exchange, head, problem_of
 from tests.support.server import Server
 
 
@@ -81,3 +81,18 @@ def test_the_length_is_not_believed_beyond_the_body(server: Server, name: str) -
     sent = head("PUT", target, f"Content-Length: {len(data) - 1}") + data
     exchange(server, sent).problem(422, "blob.digest_mismatch")
     assert eventually_unstaged(server) == []
+
+
+@pytest.mark.parametrize("after", [0, 1000, 2_500_000])
+def test_a_client_that_goes_away_leaves_nothing(
+    server: Server, client: httpx.Client, name: str, after: int
+) -> None:
+    before = stored(server)
+    data = content(name, 3_000_000)
+    target = f"/api/v1/blobs/{sha256(data)}"
+    with connect(server) as connection:
+        connection.sendall(head("PUT", target, f"Content-Length: {len(data)}") + data[:after])
+    assert eventually_unstaged(server) == []
+    assert client.head(target).status_code == 404
+    assert stored(server) == before
+    assert client.put(target, content=data).status_code == 201

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from typing import Any
 
 import httpx
 import pytest
@@ -143,7 +144,7 @@ WRONG_METADATA = [
 
 @pytest.mark.parametrize(("pointer", "metadata"), WRONG_METADATA)
 def test_wrong_metadata_is_pointed_at(
-    client: httpx.Client, untouched: str, pointer: str, metadata: dict[str, object]
+    client: httpx.Client, untouched: str, pointer: str, metadata: dict[str, Any]
 ) -> None:
     problem = problem_of(publish(client, untouched, WEIGHTS, **metadata), 422)
     assert pointer in {error["pointer"] for error in problem["errors"]}
@@ -229,7 +230,7 @@ def test_100_mb_of_metadata_cost_nothing(
 def test_the_most_metadata_there_may_be(client: httpx.Client, untouched: str) -> None:
     body = json.dumps({"description": "x" * (8 * MIB)})
     assert len(body) > 8 * MIB
-    parts = [("metadata", (None, body)), ("file", ("m.safetensors", b"x"))]
+    parts: list[Any] = [("metadata", (None, body)), ("file", ("m.safetensors", b"x"))]
     url = f"/api/v1/models/{untouched}/versions"
     problem_of(client.post(url, files=parts), 413, "request.too_large")
     below = json.dumps({"description": "x" * (8 * MIB - 100)})

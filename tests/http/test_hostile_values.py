@@ -305,12 +305,16 @@ def packed(content: object) -> str:
     return base64.urlsafe_b64encode(json.dumps(content).encode()).rstrip(b"=").decode()
 
 
+CONTENTS: tuple[object, ...] = (None, [], {}, [1], ["a", "b"], "x", 1, [[]], [[], []])
+KEYS: tuple[object, ...] = ([], {}, [1], True, 2**63, -(2**70), 10**400)
+
+
 @pytest.mark.parametrize(
     "token",
     [
         *("x", "!", "=", "a" * 8000, "\0", "ü", "null", "e30", "W10", "../..", "%00", " "),
-        *(packed(content) for content in (None, [], {}, [1], ["a", "b"], "x", 1, [[]], [[], []])),
-        *(sealed(key) for key in ([], {}, [1], True, 2**63, -(2**70), 10**400)),
+        *(packed(content) for content in CONTENTS),
+        *(sealed(key) for key in KEYS),
         packed("[" * 3000),
         base64.urlsafe_b64encode(b"[" * 5000).decode(),
     ],

@@ -35,25 +35,25 @@ def crowd(client: httpx.Client) -> str:
     return prefix
 
 
-def items(client: httpx.Client, url: str, **params: object) -> list[Any]:
+def items(client: httpx.Client, url: str, **params: Any) -> list[Any]:
     """All pages."""
     found: list[Any] = []
-    token = ""
+    token: str | None = ""
     while token is not None:
-        reply = client.get(url, params={**params, "page_token": token})  # type: ignore[arg-type]
+        reply = client.get(url, params={**params, "page_token": token})
         assert reply.status_code == 200, reply.text
         found += reply.json()["items"]
         token = reply.json()["next_page_token"]
     return found
 
 
-def names(client: httpx.Client, crowd: str, filter: str, **params: object) -> list[str]:
+def names(client: httpx.Client, crowd: str, filter: str, **params: Any) -> list[str]:
     both = f"name LIKE '{crowd}%' AND ({filter})"
     found = items(client, "/api/v1/models", filter=both, **params)
     return [item["name"].removeprefix(crowd)[1:] for item in found]
 
 
-def numbers(client: httpx.Client, crowd: str, filter: str, **params: object) -> list[int]:
+def numbers(client: httpx.Client, crowd: str, filter: str, **params: Any) -> list[int]:
     found = items(client, f"/api/v1/models/{crowd}-1/versions", filter=filter, **params)
     return [item["version"] for item in found]
 
@@ -180,10 +180,15 @@ def test_pages_stay_in_order_while_others_insert(client: httpx.Client, name: str
     for one in sorted(there, key=lambda _: dice.random()):
         client.post("/api/v1/models", json={"name": one})
     seen: list[str] = []
-    token, added = "", 2000
+    token: str | None = ""
+    added = 2000
     while token is not None:
-        params = {"filter": f"name LIKE '{name}-%'", "page_size": 7, "page_token": token}
-        page = client.get("/api/v1/models", params=params).json()  # type: ignore[arg-type]
+        params: dict[str, Any] = {
+            "filter": f"name LIKE '{name}-%'",
+            "page_size": 7,
+            "page_token": token,
+        }
+        page = client.get("/api/v1/models", params=params).json()
         seen += [item["name"] for item in page["items"]]
         token = page["next_page_token"]
         for suffix in ("0000.5", str(added)):
@@ -197,10 +202,10 @@ def test_versions_stay_in_order_while_others_publish(client: httpx.Client, model
     for seed in range(6):
         publish(client, model, {"m.safetensors": safetensors(seed)})
     seen: list[int] = []
-    token = ""
+    token: str | None = ""
     while token is not None:
-        params = {"page_size": 2, "page_token": token}
-        page = client.get(f"/api/v1/models/{model}/versions", params=params).json()  # type: ignore[arg-type]
+        params: dict[str, Any] = {"page_size": 2, "page_token": token}
+        page = client.get(f"/api/v1/models/{model}/versions", params=params).json()
         seen += [item["version"] for item in page["items"]]
         token = page["next_page_token"]
         publish(client, model, {"m.safetensors": safetensors("later")})

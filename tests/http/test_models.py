@@ -48,7 +48,7 @@ def test_without_a_user_the_creator_is_anonymous(client: httpx.Client, name: str
 
 
 def test_a_user_name_may_have_any_script(client: httpx.Client, name: str) -> None:
-    headers = {"X-User": "Ada Łovelace 李".encode()}
+    headers = {b"X-User": "Ada Łovelace 李".encode()}
     reply = client.post("/api/v1/models", json={"name": name}, headers=headers)
     assert reply.json()["creator"] == "Ada Łovelace 李"
 

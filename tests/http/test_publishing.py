@@ -7,6 +7,7 @@ import json
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import pytest
@@ -47,7 +48,7 @@ def test_a_publish_answers_with_the_whole_version(client: httpx.Client, model: s
         "parents": [{"model": model, "version": 1}],
     }
     url = f"/api/v1/models/{model}/versions"
-    parts = [("file", (path, content)) for path, content in FILES.items()]
+    parts: list[Any] = [("file", (path, content)) for path, content in FILES.items()]
     parts.append(("metadata", (None, json.dumps(metadata).encode())))
     reply = client.post(url, files=parts, headers={"X-User": "ada"})
     assert reply.status_code == 201, reply.text
@@ -135,7 +136,10 @@ def test_a_blob_that_was_not_uploaded_is_named(client: httpx.Client, untouched: 
 
 def test_a_parent_that_does_not_exist_is_pointed_at(client: httpx.Client, versions: str) -> None:
     metadata = {"parents": [{"model": "nobody", "version": 1}]}
-    parts = [("file", ("m.safetensors", WEIGHTS)), ("metadata", (None, json.dumps(metadata)))]
+    parts: list[Any] = [
+        ("file", ("m.safetensors", WEIGHTS)),
+        ("metadata", (None, json.dumps(metadata))),
+    ]
     problem = problem_of(client.post(versions, files=parts), 422, "version.parent_not_found")
     assert problem["errors"][0]["pointer"] == "/parents/0"
     assert client.get(versions).json()["items"] == []

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -57,12 +58,12 @@ def test_every_operation_with_whatever_values(
         assert max(statuses) < 500, operation
 
 
-@pytest.mark.parametrize("reference", ["1", "latest", "@champion"])
+@pytest.mark.parametrize("reference", ["1", "@champion"])
 def test_every_operation_on_what_is_there(
     server: Server, client: httpx.Client, tmp_path: Path, model: str, reference: str
 ) -> None:
     files = {"model.safetensors": safetensors(model), "a.txt": b"text"}
-    metadata = {
+    metadata: dict[str, Any] = {
         "metrics": {"auc": 0.5},
         "parameters": {"p": None, "q": 1.5, "r": "x", "s": True},
         "tags": {"t": "u"},
@@ -80,7 +81,7 @@ def test_every_operation_on_what_is_there(
     schemathesis(
         server,
         tmp_path,
-        *("--max-examples", "8", "--phases", "examples,coverage,fuzzing"),
+        *("--max-examples", "15", "--phases", "examples,fuzzing"),
         *("--exclude-method", "DELETE", "--exclude-operation-id", "update_model"),
         config=config,
     )

@@ -14,7 +14,7 @@ from tests.support.publishing import publish, safetensors
 @pytest.fixture
 def version(client: httpx.Client, model: str) -> str:
     """The path of a version that ``champion`` points at."""
-    metadata = {"tags": {"a": "1"}, "metrics": {"auc": 0.5}, "parameters": {"p": 1}}
+    metadata: dict[str, Any] = {"tags": {"a": "1"}, "metrics": {"auc": 0.5}, "parameters": {"p": 1}}
     publish(client, model, {"m.safetensors": safetensors(1)}, aliases=["champion"], **metadata)
     return f"/api/v1/models/{model}/versions/1"
 
@@ -180,9 +180,9 @@ def test_changes_may_ask_for_the_state_they_were_meant_for(
     changed = client.patch(version, json={"tags": {"b": "2"}}, headers={"If-Match": etag})
     assert changed.status_code == 200
     for method in ("PATCH", "DELETE"):
-        body = {"json": {}} if method == "PATCH" else {}
+        body: dict[str, str] | None = {} if method == "PATCH" else None
         stale = client.request(
-            method, version, headers={"If-Match": etag}, params={"force": "true"}, **body
+            method, version, headers={"If-Match": etag}, params={"force": "true"}, json=body
         )
         problem_of(stale, 412, "precondition.failed")
     fresh = {"If-Match": changed.headers["etag"]}
