@@ -147,7 +147,6 @@ def test_killed_at_any_step_a_publish_loses_nothing(undertaker: Undertaker, tmp_
         "os.rename",
         "os.utime",
         "os.unlink",
-        "os.close",
         "flock",
         "before BEGIN IMMEDIATE",
         "before INSERT INTO versions",

@@ -1,8 +1,9 @@
 """The real application in a process that kills itself, as ``kill -9`` would, at a chosen step.
 
 A step is a call of the operating system's functions that storing needs, or a statement of the
-database: before it, and after it where it is no SELECT. Steps are counted while one request is
-carried out, from the moment it arrives. ``os.write`` has two: nothing written, and half of it.
+database, before it and after it. What only reads is no step: dying there is as dying at the step
+before. Steps are counted while one request is carried out, from the moment it arrives.
+``os.write`` has two: nothing written, and half of it.
 
 Two ways to run it::
 
@@ -43,7 +44,7 @@ from tests.support.soundness import settings_for
 Handle = Callable[[MutableMapping[str, Any], Callable[..., Any], Callable[..., Any]], Any]
 
 _WATCHED = (
-    "open close fsync fdatasync rename replace link symlink utime unlink mkdir rmdir truncate "
+    "open fsync fdatasync rename replace link symlink utime unlink mkdir rmdir truncate "
     "ftruncate posix_fadvise"
 )
 
@@ -81,14 +82,12 @@ class Steps:
         os.write = self._torn(os.write)
         portalocker.lock = self._watched("flock", portalocker.lock)
 
-        @event.listens_for(Engine, "before_cursor_execute")
-        def before(_db: Any, _cursor: Any, statement: str, *_: Any) -> None:
-            self.step(f"before {_kind(statement)}")
+        for moment in ("before", "after"):
+            event.listen(Engine, f"{moment}_cursor_execute", functools.partial(self._sql, moment))
 
-        @event.listens_for(Engine, "after_cursor_execute")
-        def after(_db: Any, _cursor: Any, statement: str, *_: Any) -> None:
-            if not statement.startswith("SELECT"):
-                self.step(f"after {_kind(statement)}")
+    def _sql(self, moment: str, _db: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if not statement.startswith(("SELECT", "PRAGMA")):
+            self.step(f"{moment} {_kind(statement)}")
 
     def _watched(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
