@@ -20,7 +20,7 @@ import pytest
 
 from tests.support.publishing import persistently, publish, safetensors
 from tests.support.server import Server, running_server
-from tests.support.soundness import assert_sound, assert_tidy, collect, look
+from tests.support.soundness import assert_sound, assert_tidy, collect, collect_and_look, look
 
 pytestmark = pytest.mark.xdist_group("races")  # the processes are started once
 
@@ -207,20 +207,21 @@ def test_publishes_that_create_their_model_at_once_all_get_through(fleet: Fleet)
 
 @contextmanager
 def collecting(folder: Path) -> Iterator[list[int]]:
-    """Garbage collection without grace, over and over; gives how many blobs each took."""
+    """Garbage collections without grace or lock, two at a time, over and over; what each took."""
     taken: list[int] = []
     done = threading.Event()
 
     def forever() -> None:
         while not done.is_set():
-            taken.append(collect(folder).blobs)
+            taken.append(collect(folder, lock_method="none").blobs)
 
-    with ThreadPoolExecutor(1) as thread:
-        collector = thread.submit(forever)
+    with ThreadPoolExecutor(2) as threads:
+        collectors = [threads.submit(forever) for _ in range(2)]
         try:
             yield taken
         finally:
             done.set()
+        for collector in collectors:
             collector.result()
 
 
@@ -262,5 +263,35 @@ def test_a_sweep_never_takes_the_bytes_of_a_version(fleet: Fleet) -> None:
         given = list(threads.map(one, range(160)))
     assert sorted(given) == list(range(1, 161))
     assert taken, "no collection came to its end"
-    collect(fleet.folder)
-    assert_tidy(look(fleet.folder))
+    assert_tidy(collect_and_look(fleet.folder))
+
+
+def test_a_sweep_tells_bytes_published_again_from_those_of_deleted_versions(fleet: Fleet) -> None:
+    refused: list[str] = []
+
+    def one(number: int) -> int:
+        client = clients[number % len(clients)]
+        files = {"m.safetensors": safetensors(("churned", number % 5), 2000)}
+        send = partial(publish, client, "churned", files, create_model=True)
+        reply = persistently(send, refused)
+        assert reply.status_code == 201, reply.text
+        version: int = reply.json()["version"]
+        if number < 100:
+            url = f"/api/v1/models/churned/versions/{version}"
+            persistently(partial(client.delete, url), refused).raise_for_status()
+        return version
+
+    with fleet.clients() as clients:
+        with ThreadPoolExecutor(12) as threads, collecting(fleet.folder) as taken:
+            given = list(threads.map(one, range(120)))
+        assert sorted(given) == list(range(1, 121))
+        assert sum(taken) > 0, "nothing was ever swept"
+        sight = look(fleet.folder)
+        kept = set(given[100:])
+        assert set(sight.numbers("churned")) == kept
+        assert sight.verified.clean
+        for number in kept:
+            url = f"/api/v1/models/churned/versions/{number}/files/m.safetensors"
+            assert clients[0].get(url).status_code == 200
+        clients[0].delete("/api/v1/models/churned").raise_for_status()
+    assert_tidy(collect_and_look(fleet.folder))
