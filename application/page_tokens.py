@@ -23,8 +23,8 @@ def write_token(scope: object, keys: Sequence[Key]) -> str:
     return base64.urlsafe_b64encode(packed.encode()).rstrip(b"=").decode()
 
 
-def read_token(scope: object, token: str) -> list[Key]:
-    """The keys in a token that :func:`write_token` made for the same list.
+def read_token(scope: object, token: str, count: int = 1) -> list[Key]:
+    """The ``count`` keys in a token that :func:`write_token` made for the same list.
 
     Raises:
         InvalidPageToken: it is from another list, or nothing that this service gave.
@@ -35,7 +35,7 @@ def read_token(scope: object, token: str) -> list[Key]:
     except (ValueError, RecursionError):
         content = None
     keys = content[1:] if isinstance(content, list) else []
-    if keys and content[0] == _seal(scope, keys) and all(map(_is_key, keys)):
+    if len(keys) == count and content[0] == _seal(scope, keys) and all(map(_is_key, keys)):
         return keys
     raise InvalidPageToken(
         "The page_token does not belong to this list; begin without it, and keep filter and "

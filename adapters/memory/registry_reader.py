@@ -250,7 +250,7 @@ def _page(
     found = [i for i in items if page.filter is None or holds(page.filter, i.lookup)]
     found.sort(key=lambda item: order(keys(item)))
     if page.token is not None:
-        last = order(read_token(scope, page.token))
+        last = order(read_token(scope, page.token, len(directions)))
         found = [item for item in found if order(keys(item)) > last]
     shown = found[: page.size]
     more = len(found) > page.size

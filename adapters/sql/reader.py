@@ -248,7 +248,8 @@ def _page(
 ) -> Page[T]:
     """The ids of a page first, then what they stand for: only these rows are read whole."""
     scope = (scan.listed.table.name, scan.model_id, scan.filter, scan.order)
-    values = None if page.token is None else read_token(scope, page.token)
+    count = len(scan.order) + 1
+    values = None if page.token is None else read_token(scope, page.token, count)
     spots = find(db, scan, page.size + 1, values)
     shown = spots[: page.size]
     rows = {row.id: row for row in db.execute(by_id, {"ids": [this for this, _ in shown]})}

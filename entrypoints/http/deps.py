@@ -54,7 +54,12 @@ async def _alias(
 
 async def _number(
     ref: Annotated[
-        str, Path(description="Version number", examples=["1"], pattern="^[1-9][0-9]{0,9}$")
+        str,
+        Path(
+            description="Version number",
+            examples=["1"],
+            json_schema_extra={"pattern": "^[1-9][0-9]{0,9}$"},
+        ),
     ],
 ) -> VersionNumber:
     return VersionNumber.parse(ref)

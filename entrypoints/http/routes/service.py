@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -31,6 +32,7 @@ from entrypoints.http.examples import example
 from entrypoints.http.metrics import render_metrics
 from entrypoints.http.replies import json_reply
 
+_log = logging.getLogger("modelyard.http")
 router = APIRouter(tags=["service"])
 _STATIC = Path(__file__).parent.parent / "static"
 _PATIENCE_SECONDS = 5.0
@@ -109,6 +111,11 @@ async def get_readiness(services: Services) -> Response:
             faults.append(FieldError(f"/checks/{name}", error.detail))
         except TimeoutError:
             faults.append(FieldError(f"/checks/{name}", f"no answer in {_PATIENCE_SECONDS:g} s"))
+        except Exception:  # noqa: BLE001 - whatever it is, this part cannot serve
+            _log.exception("the readiness check of the %s failed", name)
+            faults.append(
+                FieldError(f"/checks/{name}", "it fails; the log of the service says why")
+            )
     if faults:
         names = ", ".join(fault.pointer.rsplit("/", 1)[-1] for fault in faults)
         raise NotReady(f"Not ready: {names}.", errors=faults)

@@ -260,6 +260,7 @@ async def get_version(
             PreconditionFailed,
             VersionImmutable,
             InvalidModelName,
+            InvalidReference,
         ),
     },
 )
@@ -286,7 +287,12 @@ async def update_version(
     responses={
         204: {"description": "Deleted; its number is never used again"},
         **problems(
-            ModelNotFound, VersionNotFound, VersionInUse, PreconditionFailed, InvalidModelName
+            ModelNotFound,
+            VersionNotFound,
+            VersionInUse,
+            PreconditionFailed,
+            InvalidModelName,
+            InvalidReference,
         ),
     },
 )
