@@ -10,7 +10,6 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Self, cast
 
 from domain.errors import (
@@ -151,9 +150,13 @@ class VersionNumber(int):
         return cls(last + 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Latest:
+class Latest(str):
     """The highest number of a model that still exists."""
+
+    __slots__ = ()
+
+    def __new__(cls) -> Self:
+        return super().__new__(cls, "latest")
 
 
 Reference = VersionNumber | AliasName | Latest

@@ -44,7 +44,7 @@ def create_app(container: Container) -> FastAPI:
     app.state.container = container
     app.add_middleware(Observe)
     add_error_handlers(app)
-    for router in (models.router, versions.router, files.router, aliases.router):
+    for router in (versions.router, files.router, models.router, aliases.router):
         app.include_router(router, prefix="/api/v1")
     app.include_router(service.router)
     service.add_pages(app)

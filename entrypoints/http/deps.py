@@ -6,6 +6,7 @@ import re
 from typing import Annotated, cast
 
 from fastapi import Depends, Header, Path, Query, Request
+from pydantic import PlainValidator, WithJsonSchema
 
 from application.filters import Vocabulary, parse_filter, parse_order
 from application.ports import PageRequest
@@ -34,61 +35,44 @@ async def _container(request: Request) -> Container:
 Services = Annotated[Container, Depends(_container)]
 
 
-async def _model(
-    name: Annotated[
-        str,
-        Path(description="Name of the model", examples=["churn"], json_schema_extra=NAME_SCHEMA),
-    ],
-) -> ModelName:
-    return ModelName(name)
+# Path parameters are parsed by validators, which are cheaper than dependencies and on the path of
+# every request. What the domain says against them passes through pydantic as it is.
 
 
-async def _alias(
-    alias: Annotated[
-        str,
-        Path(description="Name of the alias", examples=["champion"], json_schema_extra=NAME_SCHEMA),
-    ],
-) -> AliasName:
-    return AliasName(alias)
+def _schema(example: str, **schema: object) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", **schema, "examples": [example]})
 
 
-async def _number(
-    ref: Annotated[
-        str,
-        Path(
-            description="Version number",
-            examples=["1"],
-            json_schema_extra={"pattern": "^[1-9][0-9]{0,9}$"},
-        ),
-    ],
-) -> VersionNumber:
-    return VersionNumber.parse(ref)
-
-
-async def _reference(
-    ref: Annotated[
-        str,
-        Path(
-            description="A version number, `latest` or `@alias`",
-            examples=["@champion"],
-            json_schema_extra={"pattern": "^([1-9][0-9]{0,9}|latest|@.+)$"},
-        ),
-    ],
-) -> Reference:
-    return parse_reference(ref)
-
-
-async def _digest(
-    sha256: Annotated[
-        str,
-        Path(
-            description="sha256 of the bytes, 64 lower-case hex digits",
-            examples=[SHA256],
-            json_schema_extra=DIGEST_SCHEMA,
-        ),
-    ],
-) -> Digest:
-    return Digest(sha256)
+ModelParam = Annotated[
+    ModelName,
+    PlainValidator(ModelName),
+    _schema("churn", **NAME_SCHEMA),
+    Path(alias="name", description="Name of the model"),
+]
+AliasParam = Annotated[
+    AliasName,
+    PlainValidator(AliasName),
+    _schema("champion", **NAME_SCHEMA),
+    Path(description="Name of the alias"),
+]
+NumberParam = Annotated[
+    VersionNumber,
+    PlainValidator(VersionNumber.parse),
+    _schema("1", pattern="^[1-9][0-9]{0,9}$"),
+    Path(alias="ref", description="Version number"),
+]
+ReferenceParam = Annotated[
+    Reference,
+    PlainValidator(parse_reference),
+    _schema("@champion", pattern="^([1-9][0-9]{0,9}|latest|@.+)$"),
+    Path(alias="ref", description="A version number, `latest` or `@alias`"),
+]
+DigestParam = Annotated[
+    Digest,
+    PlainValidator(Digest),
+    _schema(SHA256, **DIGEST_SCHEMA),
+    Path(description="sha256 of the bytes, 64 lower-case hex digits"),
+]
 
 
 async def _actor(
@@ -130,11 +114,6 @@ async def _idempotency_key(
     return idempotency_key
 
 
-ModelParam = Annotated[ModelName, Depends(_model)]
-AliasParam = Annotated[AliasName, Depends(_alias)]
-NumberParam = Annotated[VersionNumber, Depends(_number)]
-ReferenceParam = Annotated[Reference, Depends(_reference)]
-DigestParam = Annotated[Digest, Depends(_digest)]
 Actor = Annotated[str, Depends(_actor)]
 IfMatchHeader = Annotated[IfMatch, Depends(_if_match)]
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]

@@ -122,6 +122,34 @@ async def _parts(
         )
 
 
+# Routes are tried in this order: the one that is asked most comes first.
+
+
+@router.get(
+    "/models/{name}/versions/{ref}",
+    response_model=VersionRecord,
+    operation_id="get_version",
+    summary="Get a version by number, `latest` or `@alias`",
+    responses={
+        200: example(VERSION, "The version"),
+        304: {"description": "Unchanged since the ETag in If-None-Match"},
+        **problems(
+            ModelNotFound,
+            VersionNotFound,
+            AliasNotFound,
+            InvalidModelName,
+            InvalidReference,
+            InvalidAliasName,
+        ),
+    },
+)
+async def get_version(
+    request: Request, services: Services, name: ModelParam, ref: ReferenceParam
+) -> Response:
+    """With its files, parameters, metrics, tags and the aliases that point at it."""
+    return found_reply(request, await services.reader().version(name, ref))
+
+
 @router.post(
     "/models/{name}/versions",
     status_code=201,
@@ -217,31 +245,6 @@ async def list_versions(
     """Filters know `model` besides what the list of one model knows."""
     wanted = page_request(VERSIONS, filter, order_by, page_size, page_token)
     return json_reply(await services.reader().versions(wanted))
-
-
-@router.get(
-    "/models/{name}/versions/{ref}",
-    response_model=VersionRecord,
-    operation_id="get_version",
-    summary="Get a version by number, `latest` or `@alias`",
-    responses={
-        200: example(VERSION, "The version"),
-        304: {"description": "Unchanged since the ETag in If-None-Match"},
-        **problems(
-            ModelNotFound,
-            VersionNotFound,
-            AliasNotFound,
-            InvalidModelName,
-            InvalidReference,
-            InvalidAliasName,
-        ),
-    },
-)
-async def get_version(
-    request: Request, services: Services, name: ModelParam, ref: ReferenceParam
-) -> Response:
-    """With its files, parameters, metrics, tags and the aliases that point at it."""
-    return found_reply(request, await services.reader().version(name, ref))
 
 
 @router.patch(
