@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, NoReturn, TypeVar
 
@@ -65,127 +66,41 @@ def blob_file(digest: Digest) -> str:
 
 def dumps(document: Mapping[str, object]) -> bytes:
     """One line of canonical JSON."""
-    text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(
+        document, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_time
+    )
     return text.encode() + b"\n"
 
 
-class BlobSet:
-    """Distinct blobs with their sizes, in 40 bytes for each time one is mentioned."""
+def note_blobs(blobs: dict[Digest, int], files: Iterable[FileEntry]) -> None:
+    """Adds the files' blobs with their sizes.
 
-    def __init__(self) -> None:
-        self._mentions = [bytearray() for _ in range(256)]
-        self._opened: tuple[int, set[bytes]] = (-1, set())
-
-    def add(self, files: Iterable[FileEntry]) -> None:
-        """Takes note of the files' blobs."""
-        for file in files:
-            raw = bytes.fromhex(file.sha256)
-            self._mentions[raw[0]] += raw + file.size.to_bytes(8, "big")
-
-    def __iter__(self) -> Iterator[tuple[Digest, int]]:
-        """In the order of the digests; one that is mentioned with two sizes comes twice."""
-        for bucket in self._mentions:
-            for one in sorted({bytes(bucket[i : i + 40]) for i in range(0, len(bucket), 40)}):
-                yield Digest(one[:32].hex()), int.from_bytes(one[32:], "big")
-
-    def __contains__(self, digest: Digest) -> bool:
-        """Quick where digests that begin alike are asked for one after another."""
-        raw = bytes.fromhex(digest)
-        if self._opened[0] != raw[0]:
-            bucket = self._mentions[raw[0]]
-            self._opened = raw[0], {bytes(bucket[i : i + 32]) for i in range(0, len(bucket), 40)}
-        return raw in self._opened[1]
+    Raises:
+        InvalidExport: a blob is named with two sizes.
+    """
+    for file in files:
+        if blobs.setdefault(file.sha256, file.size) != file.size:
+            _wrong(f"the blob {file.sha256} is named with two sizes")
 
 
 # --- writing ------------------------------------------------------------------------------------
 
+_KINDS = {
+    Model: "model",
+    Version: "version",
+    Alias: "alias",
+    AliasMove: "move",
+    RetiredName: "retired_name",
+}
+
 
 def write_line(item: Line) -> bytes:
     """One line of a model's file or of the retired names."""
-    if isinstance(item, Model):
-        return dumps({"kind": "model", **_model(item)})
-    if isinstance(item, Version):
-        return dumps({"kind": "version", **_version(item)})
-    if isinstance(item, Alias):
-        return dumps({"kind": "alias", **_alias(item)})
-    if isinstance(item, AliasMove):
-        return dumps({"kind": "move", **_move(item)})
-    retired = {"name": item.name, "model_id": item.model_id, "last_version": item.last_version}
-    return dumps({"kind": "retired_name", **retired})
+    return dumps({"kind": _KINDS[type(item)], **asdict(item)})
 
 
 def _time(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _model(model: Model) -> dict[str, object]:
-    return {
-        "id": model.id,
-        "name": model.name,
-        "creator": model.creator,
-        "created_at": _time(model.created_at),
-        "updated_at": _time(model.updated_at),
-        "description": model.description,
-        "tags": model.tags,
-        "last_version": model.last_version,
-        "revision": model.revision,
-    }
-
-
-def _version(version: Version) -> dict[str, object]:
-    validation = version.validation
-    return {
-        "number": version.number,
-        "files": [
-            {
-                "path": file.path,
-                "size": file.size,
-                "sha256": file.sha256,
-                "media_type": file.media_type,
-                "format": file.format,
-            }
-            for file in version.manifest.files
-        ],
-        "creator": version.creator,
-        "created_at": _time(version.created_at),
-        "updated_at": _time(version.updated_at),
-        "validation": {
-            "verdict": validation.verdict,
-            "engine": validation.engine,
-            "findings": [
-                {"code": f.code, "severity": f.severity, "message": f.message, "path": f.path}
-                for f in validation.findings
-            ],
-        },
-        "description": version.description,
-        "parameters": version.parameters,
-        "metrics": version.metrics,
-        "tags": version.tags,
-        "source": version.source,
-        "parents": [{"model": p.model, "version": p.version} for p in version.parents],
-        "revision": version.revision,
-    }
-
-
-def _alias(alias: Alias) -> dict[str, object]:
-    return {
-        "name": alias.name,
-        "version": alias.version,
-        "previous_version": alias.previous_version,
-        "updated_at": _time(alias.updated_at),
-        "updated_by": alias.updated_by,
-        "revision": alias.revision,
-    }
-
-
-def _move(move: AliasMove) -> dict[str, object]:
-    return {
-        "alias": move.alias,
-        "version": move.version,
-        "previous_version": move.previous_version,
-        "actor": move.actor,
-        "at": _time(move.at),
-    }
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -313,7 +228,9 @@ def _read_version(fields: Fields, model_id: str) -> Version:
     return Version(
         model_id=model_id,
         number=fields.version("number"),
-        manifest=Manifest.of(map(_read_file, fields.objects("files"))),
+        manifest=Manifest.of(
+            map(_read_file, Fields(fields.get("manifest", dict)).objects("files"))
+        ),
         creator=check_actor(fields.get("creator", str)),
         created_at=fields.time("created_at"),
         updated_at=fields.time("updated_at"),

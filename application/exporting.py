@@ -14,17 +14,17 @@ from application.exchange_format import (
     RETIRED_NAMES,
     SUMMARY,
     UNFINISHED,
-    BlobSet,
     Line,
     blob_file,
     dumps,
     model_file,
+    note_blobs,
     write_line,
 )
 from application.maintenance import Progress
 from application.ports import ArtifactStore, Folder, RegistrySnapshot
 from application.ports.folder import PARTIAL
-from domain.errors import BlobCorrupt, InvalidDigest, InvalidExport
+from domain.errors import BlobCorrupt, InvalidExport
 from domain.model import Model, RetiredName
 from domain.values import Digest, ModelName
 
@@ -55,7 +55,7 @@ class _Written:
     """What has been written so far."""
 
     files: dict[str, dict[str, object]] = field(default_factory=dict)
-    blobs: BlobSet = field(default_factory=BlobSet)
+    blobs: dict[Digest, int] = field(default_factory=dict)
     models: int = 0
     versions: int = 0
 
@@ -117,11 +117,11 @@ class ExportHandler:
         await _write(command.folder, RETIRED_NAMES, names, written)
 
     async def _write_blobs(
-        self, folder: Folder, blobs: BlobSet, tell: Callable[[Progress], None]
+        self, folder: Folder, blobs: dict[Digest, int], tell: Callable[[Progress], None]
     ) -> tuple[int, int, int]:
-        total = sum(size for _, size in blobs)
+        total = sum(blobs.values())
         count = done = kept = 0
-        for digest, size in blobs:
+        for digest, size in sorted(blobs.items()):
             if await folder.size(blob_file(digest)) == size:
                 kept += 1
             else:
@@ -161,21 +161,10 @@ async def _claim(folder: Folder) -> None:
 
 async def _prune(folder: Folder, written: _Written) -> None:
     """Removes what an earlier export left and this one does not name."""
-    strangers = [
-        name async for name in folder.names() if name != UNFINISHED and not _named(name, written)
-    ]
+    named = {UNFINISHED, *written.files, *map(blob_file, written.blobs)}
+    strangers = [name async for name in folder.names() if name not in named]
     for name in strangers:
         await folder.remove(name)
-
-
-def _named(name: str, written: _Written) -> bool:
-    if name in written.files:
-        return True
-    try:
-        digest = Digest(name.rpartition("/")[2])
-    except InvalidDigest:
-        return False
-    return name == blob_file(digest) and digest in written.blobs
 
 
 async def _lines(
@@ -184,7 +173,7 @@ async def _lines(
     yield model
     async for version in snapshot.versions(model):
         written.versions += 1
-        written.blobs.add(version.manifest.files)
+        note_blobs(written.blobs, version.manifest.files)
         yield version
     for alias in await snapshot.aliases(model):
         yield alias

@@ -12,11 +12,11 @@ from application.exchange_format import (
     FORMAT_VERSION,
     RETIRED_NAMES,
     SUMMARY,
-    BlobSet,
     Fields,
     Line,
     blob_file,
     model_file,
+    note_blobs,
     parse,
     read_line,
 )
@@ -64,7 +64,7 @@ class _Checked:
 
     models: list[Model] = field(default_factory=list)
     retired: dict[str, RetiredName] = field(default_factory=dict)
-    blobs: BlobSet = field(default_factory=BlobSet)
+    blobs: dict[Digest, int] = field(default_factory=dict)
     versions: int = 0
     size: int = 0
 
@@ -94,11 +94,11 @@ class ImportHandler:
         new, present, skipped = await self._sort_out(checked, skip=command.skip_existing)
         versions = blobs = size = done = 0
         for model in new:
-            of_model = BlobSet()
+            of_model: dict[Digest, int] = {}
             async for line in _lines(folder, model_file(model.id), model.id):
                 if isinstance(line, Version):
-                    of_model.add(line.manifest.files)
-            for digest, length in of_model:
+                    note_blobs(of_model, line.manifest.files)
+            for digest, length in sorted(of_model.items()):
                 if await self._bring(folder, digest, length):
                     blobs, size = blobs + 1, size + length
                 done += length
@@ -216,7 +216,7 @@ async def _check(folder: Folder, tell: Callable[[int, int], None]) -> _Checked:
     if len({model.name for model in checked.models}) < len(checked.models):
         raise InvalidExport("Two of its models have one name.")
     checked.models.sort(key=lambda model: model.name)
-    checked.size = sum(size for _, size in checked.blobs)
+    checked.size = sum(checked.blobs.values())
     await _check_blobs(folder, checked, tell)
     return checked
 
@@ -270,7 +270,7 @@ async def _check_model(
             newest = line.number
             numbers.add(line.number)
             checked.versions += 1
-            checked.blobs.add(line.manifest.files)
+            note_blobs(checked.blobs, line.manifest.files)
         elif isinstance(line, Alias) and line.version in numbers and line.name not in aliases:
             aliases[line.name] = line
         elif isinstance(line, AliasMove) and model:
@@ -291,7 +291,7 @@ def _ends_as(alias: Alias, moves: int, last: AliasMove) -> bool:
 
 async def _check_blobs(folder: Folder, checked: _Checked, tell: Callable[[int, int], None]) -> None:
     done = 0
-    for digest, size in checked.blobs:
+    for digest, size in sorted(checked.blobs.items()):
         hasher, length = hashlib.sha256(), 0
         if await folder.size(blob_file(digest)) is None:
             raise InvalidExport(f"{blob_file(digest)} is missing.")
