@@ -78,10 +78,6 @@ class Manifest:
         models = [entry for entry in self.files if entry.format is not None]
         return max(models, key=lambda entry: entry.size).format if models else None
 
-    def find(self, path: str) -> FileEntry | None:
-        """The entry at exactly this path."""
-        return next((entry for entry in self.files if entry.path == path), None)
-
 
 class Severity(StrEnum):
     INFO = "info"

@@ -200,9 +200,6 @@ class _Models(ModelRepository):
     async def retired(self, name: ModelName) -> RetiredName | None:
         return self.rows.retired.get(name)
 
-    async def retired_names(self) -> list[RetiredName]:
-        return sorted(self.rows.retired.values(), key=lambda retired: retired.name)
-
     async def retire(self, name: RetiredName) -> None:
         self.rows.retire(name)
 
@@ -293,9 +290,6 @@ class _Aliases(AliasRepository):
     async def remove(self, alias: Alias, move: AliasMove) -> None:
         self.rows.aliases.pop((alias.model_id, alias.name), None)
         self.rows.moves.append((self.rows.serial(), alias.model_id, move))
-
-    async def history(self, model: Model) -> list[AliasMove]:
-        return [move for _, of, move in self.rows.moves if of == model.id]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from adapters.sql.mapping import (
     move_values,
     receipt_values,
     to_alias,
-    to_move,
     to_receipt,
 )
 from adapters.sql.tables import alias_moves, aliases, receipts, versions
@@ -34,11 +33,6 @@ ALIASES_OF_MODEL = (
 ALIASES_OF_VERSION = ALIASES_OF_MODEL.where(aliases.c.version == bindparam("version"))
 MOVES = select(func.count()).where(
     alias_moves.c.model_id == bindparam("model"), alias_moves.c.alias == bindparam("alias")
-)
-HISTORY = (
-    select(alias_moves)
-    .where(alias_moves.c.model_id == bindparam("model"))
-    .order_by(alias_moves.c.id)
 )
 TARGET = select(versions.c.id).where(
     versions.c.model_id == bindparam("model"), versions.c.number == bindparam("version")
@@ -91,11 +85,6 @@ class SqlAliasRepository(AliasRepository):
             db.execute(insert(alias_moves), move_values(alias.model_id, move))
 
         await self._run(work)
-
-    async def history(self, model: Model) -> list[AliasMove]:
-        this = {"model": model.id}
-        rows = await self._run(lambda db: db.execute(HISTORY, this).all(), bulk=True)
-        return [to_move(row) for row in rows]
 
 
 class SqlReceiptRepository(ReceiptRepository):

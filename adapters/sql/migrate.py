@@ -77,15 +77,5 @@ def upgrade(database: SqliteDatabase, revision: str = "head") -> None:
         command.upgrade(config(connection), revision)
 
 
-def downgrade(database: SqliteDatabase, revision: str) -> None:
-    """Takes the schema back to an earlier revision, whole or not at all. Blocks.
-
-    Raises:
-        DatabaseUnavailable
-    """
-    with database.migration() as connection:
-        command.downgrade(config(connection), revision)
-
-
 def _scripts() -> ScriptDirectory:
     return ScriptDirectory.from_config(config())

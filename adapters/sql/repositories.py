@@ -68,7 +68,6 @@ COUNT_VERSIONS = (
     .values(version_count=models.c.version_count + bindparam("change"))
 )
 RETIRED = select(retired_names).where(retired_names.c.name == bindparam("name"))
-ALL_RETIRED = select(retired_names).order_by(retired_names.c.name)
 RETIRED_UPDATE = update(retired_names).where(retired_names.c.name == bindparam("this"))
 MODEL_BEFORE = select(models.c.name, models.c.tags).where(_THIS_MODEL).with_for_update()
 
@@ -161,10 +160,6 @@ class SqlModelRepository(ModelRepository):
     async def retired(self, name: ModelName) -> RetiredName | None:
         row = await self._run(lambda db: db.execute(RETIRED, {"name": name}).first())
         return None if row is None else to_retired_name(row)
-
-    async def retired_names(self) -> list[RetiredName]:
-        rows = await self._run(lambda db: db.execute(ALL_RETIRED).all(), bulk=True)
-        return [to_retired_name(row) for row in rows]
 
     async def retire(self, name: RetiredName) -> None:
         await self._run(lambda db: _retire(db, name))

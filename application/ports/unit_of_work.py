@@ -52,10 +52,6 @@ class ModelRepository(Protocol):
         """What is known of an earlier bearer of this name."""
         ...
 
-    async def retired_names(self) -> list[RetiredName]:
-        """All of them, by name."""
-        ...
-
     async def retire(self, name: RetiredName) -> None:
         """Notes a retired name; the higher ``last_version`` wins over what is noted already."""
         ...
@@ -81,7 +77,12 @@ class VersionRepository(Protocol):
         ...
 
     async def remove(self, version: Version) -> None:
-        """Deletes it with its labels and references to blobs; the number stays used."""
+        """Deletes it with its labels and references to blobs; the number stays used.
+
+        Raises:
+            VersionNotFound: it does not exist any more.
+            VersionInUse: an alias points at it.
+        """
         ...
 
 
@@ -99,15 +100,15 @@ class AliasRepository(Protocol):
         ...
 
     async def put(self, alias: Alias, move: AliasMove) -> None:
-        """Adds or replaces the alias and appends the move to its history."""
+        """Adds or replaces the alias and appends the move to its history.
+
+        Raises:
+            VersionNotFound: the version it points at does not exist.
+        """
         ...
 
     async def remove(self, alias: Alias, move: AliasMove) -> None:
         """Deletes the alias and appends the move to its history, which stays."""
-        ...
-
-    async def history(self, model: Model) -> list[AliasMove]:
-        """Every move of every alias the model ever had, oldest first."""
         ...
 
 

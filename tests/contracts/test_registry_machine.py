@@ -24,6 +24,7 @@ from tests.support.registry import (
     a_model,
     a_version,
     memory_registry,
+    retired_names,
     sqlite_database,
     sqlite_registry,
 )
@@ -248,13 +249,12 @@ class RegistryMachine(RuleBasedStateMachine):
             for number, item in found.items():
                 pointing = sorted(a for a, at in known.aliases.items() if at == number)
                 assert item.aliases == pointing
-        async with self.registry.uow() as uow:
-            retired = await uow.models.retired_names()
-            noted = {r.name: (r.model_id, r.last_version) for r in retired}
-            assert noted == self.retired
-            for name, known in self.models.items():
-                history = await uow.aliases.history(await uow.models.get(ModelName(name)))
-                assert [(move.alias, move.version) for move in history] == known.moves
+        retired = await retired_names(self.registry)
+        assert {r.name: (r.model_id, r.last_version) for r in retired} == self.retired
+        async with self.registry.snapshot() as snapshot:
+            async for model in snapshot.models():
+                moves = [(move.alias, move.version) async for move in snapshot.moves(model)]
+                assert moves == self.models[model.name].moves
 
 
 class SqliteRegistryMachine(RegistryMachine):

@@ -30,9 +30,11 @@ from tests.support.registry import (
     a_manifest,
     a_model,
     a_version,
+    history,
     point,
     publish,
     register,
+    retired_names,
 )
 
 CHURN = ModelName("churn")
@@ -240,9 +242,9 @@ class UnitOfWorkContract:
             with pytest.raises(VersionNotFound):
                 await uow.versions.get(model, ONE)
             assert await uow.aliases.pointing_at(model) == []
-            assert await uow.aliases.history(model) == []
             assert await uow.models.retired(CHURN) == RetiredName(CHURN, model.id, 1)
-            assert len(await uow.aliases.history(other)) == 1
+        assert await history(registry, model) == []
+        assert len(await history(registry, other)) == 1
         stats = await registry.reader.stats()
         assert (stats.models, stats.versions, stats.aliases, stats.blobs) == (1, 1, 1, 1)
 
@@ -264,7 +266,7 @@ class UnitOfWorkContract:
         async with registry.uow() as uow:
             assert await uow.models.retired(CHURN) is None
             assert await uow.models.retired(ModelName("other")) is None
-            assert await uow.models.retired_names() == []
+        assert await retired_names(registry) == []
 
     async def test_of_two_retirements_the_higher_number_wins(self, registry: Registry) -> None:
         async with registry.uow() as uow:
@@ -272,11 +274,10 @@ class UnitOfWorkContract:
                 await uow.models.retire(RetiredName(CHURN, model_id, last))
             await uow.models.retire(RetiredName(ModelName("a"), "a" * 32, 0))
             await uow.commit()
-        async with registry.uow() as uow:
-            assert await uow.models.retired_names() == [
-                RetiredName(ModelName("a"), "a" * 32, 0),
-                RetiredName(CHURN, "b" * 32, 5),
-            ]
+        assert await retired_names(registry) == [
+            RetiredName(ModelName("a"), "a" * 32, 0),
+            RetiredName(CHURN, "b" * 32, 5),
+        ]
 
     # --- allocation and versions ---
 
@@ -417,11 +418,11 @@ class UnitOfWorkContract:
                 await uow.aliases.get(model, CHAMPION)
             assert await uow.aliases.moves(model, CHAMPION) == 3
             assert await uow.aliases.moves(model, AliasName("other")) == 0
-            assert await uow.aliases.history(model) == [
-                AliasMove(CHAMPION, ONE, None, "bob", EPOCH),
-                AliasMove(CHAMPION, TWO, ONE, "bob", EPOCH),
-                AliasMove(CHAMPION, None, TWO, "eve", LATER),
-            ]
+        assert await history(registry, model) == [
+            AliasMove(CHAMPION, ONE, None, "bob", EPOCH),
+            AliasMove(CHAMPION, TWO, ONE, "bob", EPOCH),
+            AliasMove(CHAMPION, None, TWO, "eve", LATER),
+        ]
         assert (await point(registry, model, "champion", 1)).revision == 4
 
     async def test_an_alias_cannot_point_at_a_missing_version(self, registry: Registry) -> None:

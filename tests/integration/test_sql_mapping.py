@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
-from adapters.sql.mapping import micros, moment
+from adapters.sql.mapping import micros, moment, to_move
+from adapters.sql.tables import alias_moves
+from adapters.sql.unit_of_work import SqlUnitOfWork
 from application.ports.unit_of_work import Receipt
 from domain.alias import Alias, AliasMove
 from domain.model import Model
@@ -137,7 +140,9 @@ def test_aggregates_come_back_as_they_were(
             _same(await uow.models.get(model.name), model)
             _same(await uow.versions.get(model, version.number), version)
             _same(await uow.aliases.get(model, alias.name), alias)
-            assert await uow.aliases.history(model) == [move]
+            assert isinstance(uow, SqlUnitOfWork)
+            rows = await uow._begun.run(lambda db: db.execute(select(alias_moves)).all())
+            assert [to_move(row) for row in rows] == [move]
             assert await uow.receipts.get(receipt.actor, receipt.key) == receipt
 
     loop.run(through())

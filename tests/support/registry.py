@@ -26,10 +26,10 @@ from application.ports.blob_references import BlobReferences
 from application.ports.registry_reader import RegistryReader
 from application.ports.registry_snapshot import RegistrySnapshot
 from application.ports.unit_of_work import UnitOfWork
-from domain.alias import Alias
+from domain.alias import Alias, AliasMove
 from domain.errors import AliasNotFound
 from domain.events import Event
-from domain.model import Model
+from domain.model import Model, RetiredName
 from domain.values import AliasName, Digest, FilePath, ModelName, VersionNumber
 from domain.version import FileEntry, Manifest, Validation, Verdict, Version
 
@@ -159,6 +159,18 @@ async def publish(registry: Registry, model: Model, **fields: Any) -> Version:
         await uow.versions.add(version)
         await uow.commit()
     return version
+
+
+async def history(registry: Registry, model: Model) -> list[AliasMove]:
+    """Every move of every alias the model ever had, oldest first."""
+    async with registry.snapshot() as snapshot:
+        return [move async for move in snapshot.moves(model)]
+
+
+async def retired_names(registry: Registry) -> list[RetiredName]:
+    """By name."""
+    async with registry.snapshot() as snapshot:
+        return [name async for name in snapshot.retired_names()]
 
 
 async def point(registry: Registry, model: Model, name: str, version: int) -> Alias:

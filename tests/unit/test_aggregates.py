@@ -257,14 +257,6 @@ def test_the_digest_of_a_manifest_is_the_hash_of_what_sha256sum_prints(
     assert manifest.digest == hashlib.sha256(printed).hexdigest()
 
 
-@given(CONTENTS)
-def test_a_file_is_found_at_exactly_its_path(contents: dict[str, bytes]) -> None:
-    manifest = Manifest.of(an_entry(path, content) for path, content in contents.items())
-    for entry in manifest.files:
-        assert manifest.find(entry.path) is entry
-    assert manifest.find("no such file") is None
-
-
 @pytest.mark.parametrize("paths", [[], ["a", "A"], ["a", "a"], ["a", "a/b"]])
 def test_files_that_cannot_stand_together_make_no_manifest(paths: list[str]) -> None:
     with pytest.raises(InvalidManifest):
