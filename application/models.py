@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from application.ports import Clock, Found, IdGenerator, RegistryReader, UnitOfWork
 from application.preconditions import (
@@ -16,7 +17,7 @@ from application.preconditions import (
 from application.records import ModelRecord
 from application.steps import register
 from domain.errors import FieldError, InvalidRequest
-from domain.events import ModelDeleted, ModelRenamed
+from domain.events import ModelDeleted, ModelRenamed, ModelUpdated
 from domain.model import Model
 from domain.values import ModelName, check_actor
 
@@ -85,7 +86,7 @@ class UpdateModelHandler:
         """
         patch = command.patch
         check_members(patch, frozenset({"name", "description", "tags"}))
-        at = self.clock.now()
+        actor, at = check_actor(command.actor), self.clock.now()
         async with self.uow() as uow:
             model = await uow.models.get(command.name)
             check_match(command.if_match, model.etag)
@@ -94,12 +95,16 @@ class UpdateModelHandler:
             if "tags" in patch:
                 model.tag(merged(model.tags, patch["tags"], "/tags"), at)
             if "name" in patch:
-                await self._rename(uow, model, patch["name"], command.actor)
+                await self._rename(uow, model, patch["name"], actor, at)
             await uow.models.save(model)
+            if changed := tuple(sorted(patch.keys() - {"name"})):
+                uow.record(ModelUpdated(model.name, actor, changed, at))
             await uow.commit()
         return await self.reader.model(model.name)
 
-    async def _rename(self, uow: UnitOfWork, model: Model, name: object, actor: str) -> None:
+    async def _rename(
+        self, uow: UnitOfWork, model: Model, name: object, actor: str, at: datetime
+    ) -> None:
         if not isinstance(name, str):
             raise InvalidRequest(
                 "/name is wrong: a string is expected.",
@@ -108,9 +113,9 @@ class UpdateModelHandler:
         new_name = ModelName(name)
         if new_name == model.name:
             return
-        previous, at = model.name, self.clock.now()
+        previous = model.name
         model.rename(new_name, at, retired=await uow.models.retired(new_name))
-        uow.record(ModelRenamed(new_name, previous, check_actor(actor), at))
+        uow.record(ModelRenamed(new_name, previous, actor, at))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from application.preconditions import (
 from application.records import VersionRecord
 from application.steps import drop
 from domain.errors import FieldError, VersionImmutable
-from domain.events import VersionDeleted
+from domain.events import VersionDeleted, VersionUpdated
 from domain.values import ModelName, VersionNumber, check_actor
 
 _IMMUTABLE = frozenset(
@@ -31,6 +31,7 @@ class UpdateVersion:
 
     model: ModelName
     version: VersionNumber
+    actor: str
     patch: Mapping[str, object]
     if_match: IfMatch = None
 
@@ -64,7 +65,7 @@ class UpdateVersionHandler:
                 errors=[FieldError(f"/{member}", "cannot change") for member in fixed],
             )
         check_members(patch, frozenset({"description", "tags", "metrics"}))
-        at = self.clock.now()
+        actor, at = check_actor(command.actor), self.clock.now()
         async with self.uow() as uow:
             model = await uow.models.get(command.model)
             version = await uow.versions.get(model, command.version)
@@ -76,6 +77,8 @@ class UpdateVersionHandler:
             if "metrics" in patch:
                 version.measure(merged(version.metrics, patch["metrics"], "/metrics"), at)
             await uow.versions.save(version)
+            if changed := tuple(sorted(patch)):
+                uow.record(VersionUpdated(model.name, version.number, actor, changed, at))
             await uow.commit()
         return await self.reader.version(command.model, command.version)
 

@@ -24,6 +24,16 @@ class ModelRenamed:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelUpdated:
+    """``changed``: which of description and tags."""
+
+    model: ModelName
+    actor: str
+    changed: tuple[str, ...]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class ModelDeleted:
     model: ModelName
     actor: str
@@ -35,6 +45,17 @@ class VersionPublished:
     model: ModelName
     version: VersionNumber
     actor: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class VersionUpdated:
+    """``changed``: which of description, metrics and tags."""
+
+    model: ModelName
+    version: VersionNumber
+    actor: str
+    changed: tuple[str, ...]
     at: datetime
 
 
@@ -59,5 +80,12 @@ class AliasMoved:
 
 
 Event = (
-    ModelRegistered | ModelRenamed | ModelDeleted | VersionPublished | VersionDeleted | AliasMoved
+    ModelRegistered
+    | ModelRenamed
+    | ModelUpdated
+    | ModelDeleted
+    | VersionPublished
+    | VersionUpdated
+    | VersionDeleted
+    | AliasMoved
 )

@@ -124,7 +124,7 @@ async def populate(container: Container) -> None:
     await container.set_alias()(SetAlias(name, AliasName("canary"), VersionNumber(1), "eve"))
     await container.delete_version()(DeleteVersion(name, VersionNumber(2), "ann"))
     await container.update_version()(
-        UpdateVersion(name, VersionNumber(1), {"metrics": {"f1": 0.5}, "tags": {"z": None}})
+        UpdateVersion(name, VersionNumber(1), "eve", {"metrics": {"f1": 0.5}, "tags": {"z": None}})
     )
     await publish(container, "child", {"a": b"child"}, parents=(Parent(name, VersionNumber(1)),))
     await container.update_model()(UpdateModel(ModelName("child"), "ann", {"name": "grown"}))

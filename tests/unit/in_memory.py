@@ -196,7 +196,7 @@ class Registry:
     ) -> Found[VersionRecord]:
         handle = UpdateVersionHandler(self.uow, self.reader, self.clock)
         return await handle(
-            UpdateVersion(ModelName("churn"), VersionNumber(number), patch, if_match)
+            UpdateVersion(ModelName("churn"), VersionNumber(number), "eve", patch, if_match)
         )
 
     async def delete_version(

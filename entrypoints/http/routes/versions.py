@@ -274,10 +274,11 @@ async def update_version(
     name: ModelParam,
     number: NumberParam,
     body: VersionPatch,
+    actor: Actor,
     if_match: IfMatchHeader,
 ) -> Response:
     """A JSON merge patch of `description`, `tags` and `metrics`; the rest is immutable."""
-    command = UpdateVersion(name, number, body.members(), if_match)
+    command = UpdateVersion(name, number, actor, body.members(), if_match)
     return found_reply(request, await services.update_version()(command))
 
 
