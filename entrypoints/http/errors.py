@@ -51,14 +51,6 @@ _FRAMEWORK = {
 
 
 @dataclass(frozen=True, slots=True)
-class ProblemField:
-    """What is wrong with one field: an RFC 6901 pointer and a sentence."""
-
-    pointer: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
 class Problem:
     """An RFC 9457 problem. Branch on ``code``; show ``detail`` to people."""
 
@@ -68,7 +60,7 @@ class Problem:
     detail: str
     code: str
     request_id: str
-    errors: list[ProblemField]
+    errors: tuple[FieldError, ...]
 
 
 class Refused(HTTPException):
@@ -79,71 +71,39 @@ class Refused(HTTPException):
         self.error = error
 
 
-def _respond(
-    request: Request,
-    status: int,
-    code: str,
-    title: str,
-    *,
-    detail: str,
-    errors: Sequence[FieldError] = (),
-    headers: dict[str, str] | None = None,
-) -> Response:
-    request_id = request.scope.get("request_id", "")
-    problem = _problem(status, code, title, detail=detail, request_id=request_id, errors=errors)
-    return Response(orjson.dumps(problem), status, headers, "application/problem+json")
+def problem_of(error: ModelyardError, request_id: str, status: int | None = None) -> Problem:
+    """The problem that a domain error is; of the status of its kind, unless told another."""
+    kind, status = _type(error.code), status or STATUS[error.kind]
+    return Problem(kind, error.title, status, error.detail, error.code, request_id, error.errors)
 
 
-def _problem(
-    status: int,
-    code: str,
-    title: str,
-    *,
-    detail: str,
-    request_id: str,
-    errors: Sequence[FieldError],
-) -> Problem:
-    fields = [ProblemField(error.pointer, error.message) for error in errors]
-    kind = f"urn:modelyard:error:{code}"
-    return Problem(kind, title, status, detail, code, request_id, fields)
+def _type(code: str) -> str:
+    return f"urn:modelyard:error:{code}"
 
 
-def problem_of(error: ModelyardError, status: int, request_id: str) -> Problem:
-    """The document of an error for which there is no request that could be parsed."""
-    return _problem(
-        status,
-        error.code,
-        error.title,
-        detail=error.detail,
-        request_id=request_id,
-        errors=error.errors,
-    )
+def _request_id(request: Request) -> str:
+    return str(request.scope.get("request_id", ""))
 
 
-def problem_response(request: Request, error: ModelyardError) -> Response:
+def _reply(problem: Problem, headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(problem), problem.status, headers, "application/problem+json")
+
+
+def error_reply(request: Request, error: ModelyardError) -> Response:
     """The problem document of a domain error, with the headers its status asks for."""
-    status = STATUS[error.kind]
-    headers = {}
-    if status == 503:
+    problem, headers = problem_of(error, _request_id(request)), {}
+    if problem.status == 503:
         headers["Retry-After"] = _RETRY_AFTER_SECONDS
     if isinstance(error, RangeNotSatisfiable):
         headers["Content-Range"] = f"bytes */{error.size}"
-    return _respond(
-        request,
-        status,
-        error.code,
-        error.title,
-        detail=error.detail,
-        errors=error.errors,
-        headers=headers,
-    )
+    return _reply(problem, headers)
 
 
 async def _domain_error(request: Request, error: Exception) -> Response:
     error = cast(ModelyardError, error)
     if error.kind in {Kind.CORRUPT, Kind.UNAVAILABLE}:
         _log.error("%s: %s", error.code, error.detail)
-    return problem_response(request, error)
+    return error_reply(request, error)
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
@@ -153,7 +113,7 @@ async def _validation_error(request: Request, error: Exception) -> Response:
         for fault in error.errors()[:20]
     ]
     detail = "; ".join(f"{field.pointer}: {field.message}" for field in fields[:3])
-    return problem_response(request, InvalidRequest(f"{detail}.", errors=fields))
+    return error_reply(request, InvalidRequest(f"{detail}.", errors=fields))
 
 
 def _pointer(location: Sequence[Any]) -> str:
@@ -164,20 +124,16 @@ def _pointer(location: Sequence[Any]) -> str:
 async def _framework_error(request: Request, error: Exception) -> Response:
     error = cast(HTTPException, error)
     if isinstance(error, Refused):
-        return problem_response(request, error.error)
-    code, title = _FRAMEWORK.get(error.status_code, ("request.refused", "The request is refused"))
-    headers = dict(error.headers or {})
-    if error.status_code == 405:
+        return error_reply(request, error.error)
+    status, headers = error.status_code, dict(error.headers or {})
+    code, title = _FRAMEWORK.get(status, ("request.refused", "The request is refused"))
+    detail = str(error.detail)
+    if status in _FRAMEWORK:
+        detail = f"{title}: {request.method} {request.url.path[:200]}"
+    if status == 405:
         headers["Allow"] = ", ".join(_allowed(request)) or headers.get("Allow", "")
-    return _respond(
-        request,
-        error.status_code,
-        code,
-        title,
-        detail=f"{title}: {request.method} {request.url.path[:200]}"
-        if error.status_code in _FRAMEWORK
-        else str(error.detail),
-        headers=headers,
+    return _reply(
+        Problem(_type(code), title, status, detail, code, _request_id(request), ()), headers
     )
 
 
@@ -195,14 +151,14 @@ def _allowed(request: Request) -> list[str]:
 
 def unexpected(request: Request, error: Exception) -> Response:
     """The problem document of an error that nobody raised on purpose; the log has its story."""
-    request_id = request.scope.get("request_id", "")
+    request_id = _request_id(request)
     _log.error("unexpected error on %s id=%s", request.method, request_id, exc_info=error)
     code, title = _FRAMEWORK[500]
-    return _respond(request, 500, code, title, detail=title + ".")
+    return _reply(Problem(_type(code), title, 500, f"{title}.", code, request_id, ()))
 
 
 async def _disconnected(request: Request, _: Exception) -> Response:
-    return problem_response(request, MalformedRequest("The client went away."))
+    return error_reply(request, MalformedRequest("The client went away."))
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -223,35 +179,28 @@ def problems(*errors: type[ModelyardError]) -> dict[int | str, dict[str, Any]]:
         known = by_status.setdefault(STATUS[error.kind], [])
         if error not in known:
             known.append(error)
-    responses = {status: _described(status, found) for status, found in by_status.items()}
-    responses.setdefault(
-        500, {"description": "`server.error`", "content": {"application/problem+json": _SCHEMA}}
-    )
-    responses.setdefault(
-        431,
-        {
-            "description": "`request.too_large`: target and headers have more than 64 KiB",
-            "content": {"application/problem+json": _SCHEMA},
-        },
-    )
-    responses.setdefault(
-        503,
-        {
-            "description": "Try again after the seconds in `Retry-After`: "
-            "`database.unavailable`, `store.unavailable`, `store.full` or `lock.timeout`",
-            "content": {"application/problem+json": _SCHEMA},
-        },
-    )
-    return responses
+    more = {status: _problem_reply(text) for status, text in _EVERYWHERE.items()}
+    return more | {status: _described(status, found) for status, found in by_status.items()}
 
 
-_SCHEMA: dict[str, Any] = {"schema": {"$ref": "#/components/schemas/Problem"}}
+_EVERYWHERE: dict[int | str, str] = {
+    431: "`request.too_large`: target and headers have more than 64 KiB",
+    500: "`server.error`",
+    503: "Try again after the seconds in `Retry-After`: `database.unavailable`, "
+    "`store.unavailable`, `store.full` or `lock.timeout`",
+}
+
+
+def _problem_reply(description: str, **content: object) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    content = {"application/problem+json": {"schema": schema, **content}}
+    return {"description": description, "content": content}
 
 
 def _described(status: int | str, errors: list[type[ModelyardError]]) -> dict[str, Any]:
     first = errors[0]
     example: dict[str, Any] = {
-        "type": f"urn:modelyard:error:{first.code}",
+        "type": _type(first.code),
         "title": first.title,
         "status": status,
         "detail": f"{first.title}: one sentence about this request.",
@@ -259,7 +208,5 @@ def _described(status: int | str, errors: list[type[ModelyardError]]) -> dict[st
         "request_id": "0f8fad5bd9cb469fa165708680a1b8f3",
         "errors": [],
     }
-    return {
-        "description": ", ".join(f"`{error.code}` ({error.title})" for error in errors),
-        "content": {"application/problem+json": {**_SCHEMA, "example": example}},
-    }
+    description = ", ".join(f"`{error.code}` ({error.title})" for error in errors)
+    return _problem_reply(description, example=example)

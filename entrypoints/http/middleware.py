@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.errors import NotReady
-from entrypoints.http.errors import problem_response, unexpected
+from entrypoints.http.errors import error_reply, unexpected
 from entrypoints.http.metrics import IN_FLIGHT, LATENCY, RECEIVED, REQUESTS, SENT
 
 _log = logging.getLogger("modelyard.access")
@@ -32,9 +32,8 @@ class Observe:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
-        scope["request_id"] = request_id
-        header = (b"x-request-id", request_id.encode())
+        scope["request_id"] = _request_id(scope)
+        header = (b"x-request-id", scope["request_id"].encode())
         started = time.perf_counter()
         status, sent, received = 0, 0, 0
 
@@ -65,29 +64,13 @@ class Observe:
             # reply has begun it cuts the connection when this returns.
             if not status:
                 stopping = NotReady("The service is shutting down; try again in a moment.")
-                await problem_response(Request(scope), stopping)(scope, receive, tagged_send)
+                await error_reply(Request(scope), stopping)(scope, receive, tagged_send)
         finally:
             IN_FLIGHT.dec()
             status = status or 499  # nobody was there to be answered
             seconds = time.perf_counter() - started
             _record(scope, status, seconds, received, sent)
-            level = (
-                logging.ERROR
-                if status >= 500
-                else (logging.DEBUG if scope["method"] in {"GET", "HEAD"} else logging.INFO)
-            )
-            if _log.isEnabledFor(level):
-                _log.log(
-                    level,
-                    "%s %a %d %.1f ms in=%d out=%d id=%s",
-                    scope["method"],
-                    scope["path"],
-                    status,
-                    seconds * 1000,
-                    received,
-                    sent,
-                    request_id,
-                )
+            _log_request(scope, status, seconds, received, sent)
 
 
 def _request_id(scope: Scope) -> str:
@@ -105,3 +88,20 @@ def _record(scope: Scope, status: int, seconds: float, received: int, sent: int)
     LATENCY.labels(method, operation).observe(seconds)
     RECEIVED.inc(received)
     SENT.inc(sent)
+
+
+def _log_request(scope: Scope, status: int, seconds: float, received: int, sent: int) -> None:
+    read = scope["method"] in {"GET", "HEAD"}
+    level = logging.ERROR if status >= 500 else logging.DEBUG if read else logging.INFO
+    if _log.isEnabledFor(level):
+        _log.log(
+            level,
+            "%s %a %d %.1f ms in=%d out=%d id=%s",
+            scope["method"],
+            scope["path"],
+            status,
+            seconds * 1000,
+            received,
+            sent,
+            scope["request_id"],
+        )

@@ -124,7 +124,7 @@ class _LingeringTransport:
 
 
 def _reply(status: int, error: ModelyardError, request_id: str, headers: Any) -> bytes:
-    content = orjson.dumps(problem_of(error, status, request_id))
+    content = orjson.dumps(problem_of(error, request_id, status))
     lines = [
         *(name + b": " + value for name, value in headers),
         b"content-type: application/problem+json",
