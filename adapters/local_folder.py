@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from io import RawIOBase
 from itertools import islice
 from pathlib import Path
@@ -27,7 +27,7 @@ class LocalFolder(Folder):
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
 
-    async def names(self) -> AsyncIterator[str]:
+    async def names(self) -> AsyncGenerator[str, None]:
         walk = self._walk()
         while batch := await run_sync(lambda: list(islice(walk, _LISTED))):
             for name in batch:
@@ -50,7 +50,7 @@ class LocalFolder(Folder):
 
         return await run_sync(look)
 
-    async def read(self, name: str) -> AsyncIterator[bytes]:
+    async def read(self, name: str) -> AsyncGenerator[bytes, None]:
         offset = 0
         while chunk := await run_sync(_read, self._inside(name), offset):
             offset += len(chunk)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from dataclasses import dataclass
 
 from application.ports import ArtifactStore, BlobInfo, RegistryReader
 from application.records import FileRecord, VersionRecord
-from domain.errors import BlobCorrupt, BlobNotFound, DigestMismatch, FileNotFound, RequestTooLarge
+from application.streams import ByteStream, open_blob
+from domain.errors import DigestMismatch, FileNotFound, RequestTooLarge
 from domain.values import Digest, ModelName, Reference
 
 
@@ -65,7 +65,7 @@ class OpenedFile:
     file: FileRecord
     store: ArtifactStore
 
-    async def read(self, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+    async def read(self, start: int = 0, stop: int | None = None) -> ByteStream:
         """The bytes from ``start`` to ``stop`` (exclusive); close it when done early.
 
         Raises:
@@ -73,34 +73,6 @@ class OpenedFile:
             StoreUnavailable
         """
         return await open_blob(self.store, Digest(self.file.sha256), start, stop)
-
-
-async def open_blob(
-    store: ArtifactStore, digest: Digest, start: int = 0, stop: int | None = None
-) -> AsyncIterator[bytes]:
-    """Starts reading a blob that a version names.
-
-    Raises:
-        BlobCorrupt: it is not in the store.
-        StoreUnavailable
-    """
-    chunks = store.read(digest, start=start, stop=stop)
-    try:
-        first = await anext(chunks, b"")
-    except BlobNotFound:
-        raise BlobCorrupt(
-            f"The blob {digest} that a version names is missing from the store; "
-            "run 'modelyard-server verify'."
-        ) from None
-    return _resumed(first, chunks)
-
-
-async def _resumed(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    async with aclosing(rest):  # type: ignore[type-var]
-        if first:
-            yield first
-        async for chunk in rest:
-            yield chunk
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from application.blobs import open_blob
 from application.exchange_format import (
     FORMAT,
     FORMAT_VERSION,
@@ -21,10 +20,10 @@ from application.exchange_format import (
     note_blobs,
     write_line,
 )
-from application.maintenance import Progress
 from application.ports import ArtifactStore, Folder, RegistrySnapshot
 from application.ports.folder import PARTIAL
-from domain.errors import BlobCorrupt, InvalidExport
+from application.streams import Tell, checked, open_blob, tell_nobody
+from domain.errors import InvalidExport
 from domain.model import Model, RetiredName
 from domain.values import Digest, ModelName
 
@@ -65,9 +64,7 @@ class ExportHandler:
     snapshot: Callable[[], RegistrySnapshot]
     store: ArtifactStore
 
-    async def __call__(
-        self, command: Export, tell: Callable[[Progress], None] = lambda _: None
-    ) -> Exported:
+    async def __call__(self, command: Export, tell: Tell = tell_nobody) -> Exported:
         """Writes the rows as they are at one moment, then the blobs they name.
 
         The same content gives the same bytes. What is in the folder from an earlier export, whole
@@ -117,7 +114,7 @@ class ExportHandler:
         await _write(command.folder, RETIRED_NAMES, names, written)
 
     async def _write_blobs(
-        self, folder: Folder, blobs: dict[Digest, int], tell: Callable[[Progress], None]
+        self, folder: Folder, blobs: dict[Digest, int], tell: Tell
     ) -> tuple[int, int, int]:
         total = sum(blobs.values())
         count = done = kept = 0
@@ -125,20 +122,12 @@ class ExportHandler:
             if await folder.size(blob_file(digest)) == size:
                 kept += 1
             else:
-                await folder.write(blob_file(digest), self._checked(digest, size))
+                blob = await open_blob(self.store, digest)
+                async with aclosing(checked(blob, digest, size)) as chunks:
+                    await folder.write(blob_file(digest), chunks)
             count, done = count + 1, done + size
-            tell(Progress(done, total))
+            tell(done, total)
         return count, done, kept
-
-    async def _checked(self, digest: Digest, size: int) -> AsyncIterator[bytes]:
-        hasher, left = hashlib.sha256(), size
-        async with aclosing(await open_blob(self.store, digest)) as chunks:  # type: ignore[type-var]
-            async for chunk in chunks:
-                hasher.update(chunk)
-                left -= len(chunk)
-                yield chunk
-        if left or hasher.hexdigest() != digest:
-            raise BlobCorrupt(f"The bytes of the blob {digest} have changed in the store.")
 
 
 async def _claim(folder: Folder) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 
 from application.exchange_format import (
@@ -20,10 +19,11 @@ from application.exchange_format import (
     parse,
     read_line,
 )
-from application.maintenance import Progress
 from application.ports import ArtifactStore, Folder, UnitOfWork
+from application.streams import Tell, checked, tell_nobody
 from domain.alias import Alias, AliasMove
 from domain.errors import (
+    BlobCorrupt,
     InvalidExport,
     ModelExists,
     ModelNameRetired,
@@ -58,15 +58,35 @@ class Imported:
     skipped: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _ListedFile:
+    """A file as the summary lists it."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class _CheckedModel:
+    """A model, the file that its lines are in, and the blobs that its versions name."""
+
+    model: Model
+    file: _ListedFile
+    blobs: dict[Digest, int]
+
+
 @dataclass(slots=True)
 class _Checked:
-    """What a whole and sound export holds."""
+    """What a whole and sound export holds; ``blobs`` with their sizes."""
 
-    models: list[Model] = field(default_factory=list)
+    models: list[_CheckedModel] = field(default_factory=list)
     retired: dict[str, RetiredName] = field(default_factory=dict)
     blobs: dict[Digest, int] = field(default_factory=dict)
-    versions: int = 0
-    size: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of all blobs."""
+        return sum(self.blobs.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +94,7 @@ class ImportHandler:
     uow: Callable[[], UnitOfWork]
     store: ArtifactStore
 
-    async def __call__(
-        self, command: Import, tell: Callable[[Progress], None] = lambda _: None
-    ) -> Imported:
+    async def __call__(self, command: Import, tell: Tell = tell_nobody) -> Imported:
         """Checks the whole folder first, then imports model by model, each in one transaction.
 
         Numbers, times, creators, histories and retired names stay what they were. Importing once
@@ -90,30 +108,28 @@ class ImportHandler:
             StoreFull, StoreUnavailable, DatabaseUnavailable: import again to go on.
         """
         folder = command.folder
-        checked = await _check(folder, lambda done, total: tell(Progress(done, 2 * total)))
-        new, present, skipped = await self._sort_out(checked, skip=command.skip_existing)
-        versions = blobs = size = done = 0
-        for model in new:
-            of_model: dict[Digest, int] = {}
-            async for line in _lines(folder, model_file(model.id), model.id):
-                if isinstance(line, Version):
-                    note_blobs(of_model, line.manifest.files)
-            for digest, length in sorted(of_model.items()):
+        export = await _check(folder, lambda done, total: tell(done, 2 * total))
+        new, present, skipped = await self._sort_out(export, skip=command.skip_existing)
+        versions = blobs = size = 0
+        done, total = export.size, 2 * export.size
+        for entry in new:
+            for digest, length in sorted(entry.blobs.items()):
                 if await self._bring(folder, digest, length):
                     blobs, size = blobs + 1, size + length
                 done += length
-                tell(Progress(min(checked.size + done, 2 * checked.size), 2 * checked.size))
-            versions += await self._insert(folder, model)
-        await self._retire(checked)
+                tell(min(done, total), total)
+            versions += await self._insert(folder, entry)
+        await self._retire(export.retired.values())
         return Imported(len(new), versions, blobs, size, present, tuple(skipped))
 
     async def _sort_out(
-        self, checked: _Checked, *, skip: bool
-    ) -> tuple[list[Model], int, list[str]]:
-        new: list[Model] = []
+        self, export: _Checked, *, skip: bool
+    ) -> tuple[list[_CheckedModel], int, list[str]]:
+        new: list[_CheckedModel] = []
         skipped: list[str] = []
         present = 0
-        for model in checked.models:
+        for entry in export.models:
+            model = entry.model
             async with self.uow() as uow:
                 noted = await uow.models.retired(model.name)
                 if noted is not None and noted.model_id == model.id:
@@ -121,8 +137,8 @@ class ImportHandler:
                 try:
                     there = await uow.models.get(model.name)
                 except ModelNotFound:
-                    _check_numbers(model, noted, checked.retired.get(model.name))
-                    new.append(model)
+                    _check_numbers(model, noted, export.retired.get(model.name))
+                    new.append(entry)
                     continue
             if there == model:
                 present += 1
@@ -148,12 +164,12 @@ class ImportHandler:
             await blob.commit()
         return True
 
-    async def _insert(self, folder: Folder, model: Model) -> int:
-        versions = 0
+    async def _insert(self, folder: Folder, entry: _CheckedModel) -> int:
+        model, versions = entry.model, 0
         aliases: dict[AliasName, Alias] = {}
         async with self.uow() as uow:
             await uow.models.add(model)
-            async for line in _lines(folder, model_file(model.id), model.id):
+            async for line in _lines(folder, model_file(model.id), model.id, entry.file):
                 if isinstance(line, Version):
                     versions += 1
                     await uow.versions.add(line)
@@ -164,9 +180,9 @@ class ImportHandler:
             await uow.commit()
         return versions
 
-    async def _retire(self, checked: _Checked) -> None:
+    async def _retire(self, names: Iterable[RetiredName]) -> None:
         async with self.uow() as uow:
-            for name in checked.retired.values():
+            for name in names:
                 await uow.models.retire(name)
             await uow.commit()
 
@@ -197,31 +213,30 @@ async def _replay(uow: UnitOfWork, model: Model, alias: Alias | None, move: Alia
 # --- checking -----------------------------------------------------------------------------------
 
 
-async def _check(folder: Folder, tell: Callable[[int, int], None]) -> _Checked:
+async def _check(folder: Folder, tell: Tell) -> _Checked:
     """Reads the whole export.
 
     Raises:
         InvalidExport: it is not one, not whole, or damaged.
     """
     files = await _check_summary(folder)
-    checked = _Checked()
-    for name in sorted(files):
+    export = _Checked()
+    for name, file in sorted(files.items()):
         if name == RETIRED_NAMES:
-            async for line in _lines(folder, name, "", files[name]):
+            async for line in _lines(folder, name, "", file):
                 if not isinstance(line, RetiredName):
                     raise InvalidExport(f"{name} holds something else than retired names.")
-                checked.retired[line.name] = line
+                export.retired[line.name] = line
         else:
-            await _check_model(folder, name, files[name], checked)
-    if len({model.name for model in checked.models}) < len(checked.models):
+            export.models.append(await _check_model(folder, name, file, export.blobs))
+    if len({entry.model.name for entry in export.models}) < len(export.models):
         raise InvalidExport("Two of its models have one name.")
-    checked.models.sort(key=lambda model: model.name)
-    checked.size = sum(checked.blobs.values())
-    await _check_blobs(folder, checked, tell)
-    return checked
+    export.models.sort(key=lambda entry: entry.model.name)
+    await _check_blobs(folder, export, tell)
+    return export
 
 
-async def _check_summary(folder: Folder) -> dict[str, tuple[int, str]]:
+async def _check_summary(folder: Folder) -> dict[str, _ListedFile]:
     if await folder.size(SUMMARY) is None:
         raise InvalidExport(f"There is no {SUMMARY}: this is no export, or one that broke off.")
     try:
@@ -237,7 +252,7 @@ async def _check_summary(folder: Folder) -> dict[str, tuple[int, str]]:
             if name != RETIRED_NAMES and not _MODEL_FILE.fullmatch(name):
                 raise InvalidExport(f"{name[:100]!a} is no file of an export")
             entry = Fields(document)
-            files[name] = entry.count("size"), entry.get("sha256", str)
+            files[name] = _ListedFile(entry.count("size"), entry.get("sha256", str))
         if RETIRED_NAMES not in files or len(files) - 1 != summary.count("models"):
             raise InvalidExport("it does not name every file")
     except InvalidExport as error:
@@ -255,22 +270,24 @@ async def _whole(folder: Folder, name: str) -> bytes:
 
 
 async def _check_model(
-    folder: Folder, name: str, expected: tuple[int, str], checked: _Checked
-) -> None:
+    folder: Folder, name: str, file: _ListedFile, blobs: dict[Digest, int]
+) -> _CheckedModel:
+    """Adds the blobs that the model's versions name to ``blobs``."""
     model_id = name.removeprefix("models/").removesuffix(".jsonl")
     model: Model | None = None
+    named: dict[Digest, int] = {}
     numbers: set[VersionNumber] = set()
     newest = 0
     aliases: dict[AliasName, Alias] = {}
     ends: dict[AliasName, tuple[int, AliasMove]] = {}
-    async for line in _lines(folder, name, model_id, expected):
+    async for line in _lines(folder, name, model_id, file):
         if isinstance(line, Model) and model is None and line.id == model_id:
             model = line
         elif isinstance(line, Version) and model and newest < line.number <= model.last_version:
             newest = line.number
             numbers.add(line.number)
-            checked.versions += 1
-            note_blobs(checked.blobs, line.manifest.files)
+            note_blobs(named, line.manifest.files)
+            note_blobs(blobs, line.manifest.files)
         elif isinstance(line, Alias) and line.version in numbers and line.name not in aliases:
             aliases[line.name] = line
         elif isinstance(line, AliasMove) and model:
@@ -282,41 +299,38 @@ async def _check_model(
     live = {alias for alias, (_, move) in ends.items() if move.version is not None}
     if live != aliases.keys() or any(not _ends_as(aliases[name], *ends[name]) for name in live):
         raise InvalidExport(f"{name} has an alias that is not what its history says.")
-    checked.models.append(model)
+    return _CheckedModel(model, file, named)
 
 
 def _ends_as(alias: Alias, moves: int, last: AliasMove) -> bool:
     return (alias.version, alias.revision) == (last.version, moves)
 
 
-async def _check_blobs(folder: Folder, checked: _Checked, tell: Callable[[int, int], None]) -> None:
-    done = 0
-    for digest, size in sorted(checked.blobs.items()):
-        hasher, length = hashlib.sha256(), 0
-        if await folder.size(blob_file(digest)) is None:
-            raise InvalidExport(f"{blob_file(digest)} is missing.")
-        async for chunk in folder.read(blob_file(digest)):
-            hasher.update(chunk)
-            length += len(chunk)
-            tell(done + length, checked.size)
-        if length != size or hasher.hexdigest() != digest:
-            raise InvalidExport(f"{blob_file(digest)} is damaged: its bytes are not those named.")
-        done += size
+async def _check_blobs(folder: Folder, export: _Checked, tell: Tell) -> None:
+    done, total = 0, export.size
+    for digest, size in sorted(export.blobs.items()):
+        name = blob_file(digest)
+        if await folder.size(name) is None:
+            raise InvalidExport(f"{name} is missing.")
+        try:
+            async for chunk in checked(folder.read(name), digest, size):
+                done += len(chunk)
+                tell(done, total)
+        except BlobCorrupt:
+            raise InvalidExport(f"{name} is damaged: its bytes are not those named.") from None
 
 
 async def _lines(
-    folder: Folder, name: str, model_id: str, expected: tuple[int, str] | None = None
+    folder: Folder, name: str, model_id: str, expected: _ListedFile
 ) -> AsyncIterator[Line]:
-    """The lines of a file; with ``expected`` its size and sha256 are checked at the end.
+    """The lines of a file, whose size and sha256 are checked at the end.
 
     Raises:
         InvalidExport: the file is missing, damaged, or has a line that is wrong.
     """
-    hasher, size, number, rest = hashlib.sha256(), 0, 0, b""
+    number, rest = 0, b""
     try:
-        async for chunk in folder.read(name):
-            hasher.update(chunk)
-            size += len(chunk)
+        async for chunk in checked(folder.read(name), expected.sha256, expected.size):
             first, *more = chunk.split(b"\n")
             rest += first
             for text in more:
@@ -327,5 +341,7 @@ async def _lines(
         raise InvalidExport(f"{name} is missing.") from None
     except InvalidExport as error:
         raise InvalidExport(f"{name} line {number}: {error.detail}") from None
-    if rest or (expected is not None and (size, hasher.hexdigest()) != expected):
-        raise InvalidExport(f"{name} is damaged: it is not what {SUMMARY} says.")
+    except BlobCorrupt:
+        raise InvalidExport(f"{name} is damaged: it is not what {SUMMARY} says.") from None
+    if rest:
+        raise InvalidExport(f"{name} is damaged: its last line has no end.")

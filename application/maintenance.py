@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,6 +15,7 @@ from application.ports import (
     LockManager,
     UnitOfWork,
 )
+from application.streams import Tell, digest_of, tell_nobody
 from domain.errors import BlobNotFound
 from domain.values import Digest
 
@@ -70,12 +71,13 @@ class CollectGarbageHandler:
         async with self.locks.hold("gc", timeout=self.lock_timeout):
             cutoff = self.clock.now() - command.grace
             blobs = size = kept = 0
-            async for batch in _batches(self.store.list()):
-                doomed = await self._unnamed([b for b in batch if b.renewed_at < cutoff])
-                if not command.dry_run:
-                    doomed = await self._sweep(doomed, cutoff)
-                kept += len(batch) - len(doomed)
-                blobs, size = blobs + len(doomed), size + sum(blob.size for blob in doomed)
+            async with aclosing(_batches(self.store.list())) as batches:
+                async for batch in batches:
+                    doomed = await self._unnamed([b for b in batch if b.renewed_at < cutoff])
+                    if not command.dry_run:
+                        doomed = await self._sweep(doomed, cutoff)
+                    kept += len(batch) - len(doomed)
+                    blobs, size = blobs + len(doomed), size + sum(blob.size for blob in doomed)
             staged, staged_size = await self.store.sweep_staging(
                 older_than=cutoff, dry_run=command.dry_run
             )
@@ -106,23 +108,16 @@ class CollectGarbageHandler:
         return count
 
 
-async def _batches(blobs: AsyncIterator[BlobInfo]) -> AsyncIterator[list[BlobInfo]]:
+async def _batches(blobs: AsyncGenerator[BlobInfo, None]) -> AsyncGenerator[list[BlobInfo], None]:
     batch: list[BlobInfo] = []
-    async for blob in blobs:
-        batch.append(blob)
-        if len(batch) == _BATCH:
-            yield batch
-            batch = []
+    async with aclosing(blobs):
+        async for blob in blobs:
+            batch.append(blob)
+            if len(batch) == _BATCH:
+                yield batch
+                batch = []
     if batch:
         yield batch
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """So much of it is done; ``total`` is 0 while unknown. In bytes."""
-
-    done: int
-    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +142,7 @@ class VerifyHandler:
     store: ArtifactStore
     references: BlobReferences
 
-    async def __call__(self, tell: Callable[[Progress], None] = lambda _: None) -> Verified:
+    async def __call__(self, tell: Tell = tell_nobody) -> Verified:
         """Reads and re-hashes every stored blob, and looks for those that versions name.
 
         Raises:
@@ -158,26 +153,24 @@ class VerifyHandler:
             total += blob.size
         blobs = size = unreferenced = 0
         corrupt: list[Digest] = []
-        async for batch in _batches(self.store.list()):
-            named = await self.references.referenced([blob.digest for blob in batch])
-            unreferenced += len(batch) - len(named)
-            for blob in batch:
-                sound = await self._sound(blob.digest)
-                if sound is False:
-                    corrupt.append(blob.digest)
-                blobs, size = blobs + (sound is not None), size + blob.size
-                tell(Progress(size, max(total, size)))
+        async with aclosing(_batches(self.store.list())) as batches:
+            async for batch in batches:
+                named = await self.references.referenced([blob.digest for blob in batch])
+                unreferenced += len(batch) - len(named)
+                for blob in batch:
+                    sound = await self._sound(blob.digest)
+                    if sound is False:
+                        corrupt.append(blob.digest)
+                    blobs, size = blobs + (sound is not None), size + blob.size
+                    tell(size, max(total, size))
         missing = await self._missing(set(corrupt))
         return Verified(blobs, size, missing, tuple(corrupt), unreferenced)
 
     async def _sound(self, digest: Digest) -> bool | None:
-        hasher = hashlib.sha256()
         try:
-            async for chunk in self.store.read(digest):
-                hasher.update(chunk)
+            return await digest_of(self.store.read(digest)) == digest
         except BlobNotFound:
             return None
-        return hasher.hexdigest() == digest
 
     async def _missing(self, corrupt: set[Digest]) -> tuple[Digest, ...]:
         missing: list[Digest] = []

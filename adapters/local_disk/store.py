@@ -6,7 +6,7 @@ import asyncio
 import functools
 import itertools
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -71,7 +71,7 @@ class LocalDiskArtifactStore(ArtifactStore):
 
     async def read(
         self, digest: Digest, *, start: int = 0, stop: int | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Reads one chunk ahead of the consumer."""
         reader = BlobReader(self._folder, digest, start, stop)
         try:
@@ -87,7 +87,7 @@ class LocalDiskArtifactStore(ArtifactStore):
     def source(self, digest: Digest, size: int) -> FileSource:
         return ThreadedSource(size, self._readers, functools.partial(self._folder.read_at, digest))
 
-    async def list(self) -> AsyncIterator[BlobInfo]:
+    async def list(self) -> AsyncGenerator[BlobInfo, None]:
         walk = _Walk(self._folder.walk())
         try:
             while batch := await self._readers.run(walk.next):

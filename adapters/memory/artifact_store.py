@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -138,7 +138,7 @@ class MemoryArtifactStore(ArtifactStore):
 
     async def read(
         self, digest: Digest, *, start: int = 0, stop: int | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         content = self.content(digest)
         stop = len(content) if stop is None else min(stop, len(content))
         for offset in range(start, stop, _CHUNK):
@@ -148,7 +148,7 @@ class MemoryArtifactStore(ArtifactStore):
     def source(self, digest: Digest, size: int) -> FileSource:
         return _StoredSource(self, digest, size)
 
-    async def list(self) -> AsyncIterator[BlobInfo]:
+    async def list(self) -> AsyncGenerator[BlobInfo, None]:
         for digest in builtins.list(self._blobs):
             if digest in self._blobs:
                 yield self._blobs[digest][1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from application.ports.folder import Folder
 
@@ -15,7 +15,7 @@ class MemoryFolder(Folder):
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
 
-    async def names(self) -> AsyncIterator[str]:
+    async def names(self) -> AsyncGenerator[str, None]:
         for name in list(self.files):
             yield name
 
@@ -23,7 +23,7 @@ class MemoryFolder(Folder):
         content = self.files.get(name)
         return None if content is None else len(content)
 
-    async def read(self, name: str) -> AsyncIterator[bytes]:
+    async def read(self, name: str) -> AsyncGenerator[bytes, None]:
         if name not in self.files:
             raise FileNotFoundError(name)
         content = self.files[name]

@@ -5,7 +5,7 @@ A blob is named by the sha256 of its bytes and is visible only once all of them 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -87,7 +87,7 @@ class ArtifactStore(Protocol):
 
     def read(
         self, digest: Digest, *, start: int = 0, stop: int | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """The bytes from ``start`` (inclusive) to ``stop`` (exclusive), in chunks of at most 1 MiB.
 
         Raises:
@@ -100,7 +100,7 @@ class ArtifactStore(Protocol):
         """A stored blob, for a validator to read."""
         ...
 
-    def list(self) -> AsyncIterator[BlobInfo]:
+    def list(self) -> AsyncGenerator[BlobInfo, None]:
         """Every visible blob, in no particular order, in bounded memory."""
         ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Protocol
 
 PARTIAL = ".modelyard-"
@@ -15,7 +15,7 @@ class Folder(Protocol):
     Every method may raise OSError. Nothing outside is ever written, whatever links lie in it.
     """
 
-    def names(self) -> AsyncIterator[str]:
+    def names(self) -> AsyncGenerator[str, None]:
         """Every file in it and below, in no particular order, in bounded memory."""
         ...
 
@@ -23,7 +23,7 @@ class Folder(Protocol):
         """In bytes; None where there is no such file."""
         ...
 
-    def read(self, name: str) -> AsyncIterator[bytes]:
+    def read(self, name: str) -> AsyncGenerator[bytes, None]:
         """The bytes, in chunks of at most 1 MiB.
 
         Raises:

@@ -67,7 +67,7 @@ def verify(json: Json = False) -> None:
 
     async def work(container: Container) -> Verified:
         with progress("Verifying") as tell:
-            return await container.verify()(lambda at: tell(at.done, at.total))
+            return await container.verify()(tell)
 
     verified = with_registry(work)
     if json:
@@ -128,7 +128,7 @@ def export(
     async def work(container: Container) -> Exported:
         command = Export(container.folder(folder), name)
         with progress("Exporting") as tell:
-            return await container.export_registry()(command, lambda at: tell(at.done, at.total))
+            return await container.export_registry()(command, tell)
 
     exported = with_registry(work)
     if json:
@@ -157,7 +157,7 @@ def import_(
     async def work(container: Container) -> Imported:
         command = Import(container.folder(folder), skip_existing)
         with progress("Importing") as tell:
-            return await container.import_registry()(command, lambda at: tell(at.done, at.total))
+            return await container.import_registry()(command, tell)
 
     imported = with_registry(work)
     if json:

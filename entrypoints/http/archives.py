@@ -11,9 +11,9 @@ from typing import Any, cast
 
 from anyio.to_thread import run_sync
 
-from application.blobs import open_blob
 from application.ports import ArtifactStore
 from application.records import FileRecord, VersionRecord
+from application.streams import open_blob
 from domain.values import Digest
 
 _END_OF_TAR = bytes(2 * tarfile.BLOCKSIZE)
@@ -48,7 +48,7 @@ async def zip_stream(version: VersionRecord, store: ArtifactStore) -> AsyncItera
             info = zipfile.ZipInfo(file.path, moment)
             info.external_attr = 0o100644 << 16
             with archive.open(info, "w", force_zip64=file.size >= zipfile.ZIP64_LIMIT) as member:
-                async with aclosing(await open_blob(store, Digest(file.sha256))) as chunks:  # type: ignore[type-var]
+                async with aclosing(await open_blob(store, Digest(file.sha256))) as chunks:
                     async for chunk in chunks:
                         await run_sync(member.write, chunk)
                         yield sink.take()
@@ -76,7 +76,7 @@ async def tar_stream(version: VersionRecord, store: ArtifactStore) -> AsyncItera
         BlobCorrupt, StoreUnavailable: also halfway, which cuts the stream.
     """
     for file in version.files:
-        async with aclosing(await open_blob(store, Digest(file.sha256))) as chunks:  # type: ignore[type-var]
+        async with aclosing(await open_blob(store, Digest(file.sha256))) as chunks:
             yield _tar_header(version, file)
             async for chunk in chunks:
                 yield chunk

@@ -303,7 +303,7 @@ class ArtifactStoreContract:
     async def test_a_list_may_be_left_early(self, store: ArtifactStore) -> None:
         for number in range(3):
             await upload(store, b"blob %d" % number)
-        async with aclosing(store.list()) as infos:  # type: ignore[type-var]
+        async with aclosing(store.list()) as infos:
             await anext(infos)
 
     # --- age, and who may delete ---

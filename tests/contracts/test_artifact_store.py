@@ -239,7 +239,7 @@ class TestLocalDiskArtifactStore(ArtifactStoreContract):
         self, store: ArtifactStore, root: Path
     ) -> None:
         info = await upload(store, content_of(8 * MIB))
-        async with aclosing(store.read(info.digest)) as chunks:  # type: ignore[type-var]
+        async with aclosing(store.read(info.digest)) as chunks:
             await anext(chunks)
             blob_path(root, info.digest).chmod(0o644)
             os.truncate(blob_path(root, info.digest), 100)
@@ -254,7 +254,7 @@ class TestLocalDiskArtifactStore(ArtifactStoreContract):
     ) -> None:
         info = await upload(store, content_of(8 * MIB))
         for taken in (0, 1, 3, 8):
-            async with aclosing(store.read(info.digest)) as chunks:  # type: ignore[type-var]
+            async with aclosing(store.read(info.digest)) as chunks:
                 for _ in range(taken):
                     await anext(chunks)
             await closed(root)

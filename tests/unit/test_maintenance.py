@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from adapters.memory.registry_reader import MemoryBlobReferences
-from application.maintenance import Collected, Progress, Verified, VerifyHandler
+from application.maintenance import Collected, Verified, VerifyHandler
 from application.publishing import PublishVersion, UploadedFile
 from domain.errors import DatabaseUnavailable, LockTimeout, ModelyardError, StoreUnavailable
 from domain.values import Digest, FilePath, ModelName
@@ -258,11 +258,13 @@ async def test_all_missing_blobs_are_found_however_many() -> None:
 
 
 async def test_progress_goes_up_to_the_whole(registry: Registry) -> None:
-    told: list[Progress] = []
-    await VerifyHandler(registry.store, registry.references)(told.append)
-    done = [progress.done for progress in told]
+    told: list[tuple[int, int]] = []
+    await VerifyHandler(registry.store, registry.references)(
+        lambda done, total: told.append((done, total))
+    )
+    done = [done for done, _ in told]
     assert done == sorted(done)
-    assert told[-1] == Progress(11, 11)
+    assert told[-1] == (11, 11)
 
 
 async def test_verification_without_a_database_is_no_verification(registry: Registry) -> None:

@@ -1,0 +1,82 @@
+"""Streams of bytes: reading blobs, hashing what passes, reporting how far it has come."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+from application.ports import ArtifactStore
+from domain.errors import BlobCorrupt, BlobNotFound
+from domain.values import Digest
+
+ByteStream = AsyncGenerator[bytes, None]
+Tell = Callable[[int, int], None]
+"""Takes the progress of a long task: bytes done, and bytes in all."""
+
+
+def tell_nobody(_done: int, _total: int) -> None:
+    """For callers who do not want to know."""
+
+
+async def primed(stream: ByteStream) -> ByteStream:
+    """The same stream once its first chunk has arrived: what fails at the start fails here.
+
+    Closing the result closes the stream, also when nothing was read from it.
+    """
+    resumed = _resumed(stream)
+    await anext(resumed)
+    return resumed
+
+
+async def _resumed(stream: ByteStream) -> ByteStream:
+    async with aclosing(stream):
+        first = await anext(stream, b"")
+        yield b""  # for primed: only a generator that was started cleans up when it is closed
+        if first:
+            yield first
+        async for chunk in stream:
+            yield chunk
+
+
+async def open_blob(
+    store: ArtifactStore, digest: Digest, start: int = 0, stop: int | None = None
+) -> ByteStream:
+    """Starts reading a blob that a version names.
+
+    Raises:
+        BlobCorrupt: it is not in the store.
+        StoreUnavailable
+    """
+    try:
+        return await primed(store.read(digest, start=start, stop=stop))
+    except BlobNotFound:
+        raise BlobCorrupt(
+            f"The blob {digest} that a version names is missing from the store; "
+            "run 'modelyard-server verify'."
+        ) from None
+
+
+async def checked(stream: ByteStream, digest: str, size: int) -> ByteStream:
+    """Passes the stream on, hashes it meanwhile, and closes it.
+
+    Raises:
+        BlobCorrupt: at the end, where the bytes were not those of this digest and size.
+    """
+    hasher, left = hashlib.sha256(), size
+    async with aclosing(stream):
+        async for chunk in stream:
+            hasher.update(chunk)
+            left -= len(chunk)
+            yield chunk
+    if left or hasher.hexdigest() != digest:
+        raise BlobCorrupt(f"The bytes of the blob {digest} have changed in the store.")
+
+
+async def digest_of(stream: ByteStream) -> Digest:
+    """The digest of all its bytes; closes it."""
+    hasher = hashlib.sha256()
+    async with aclosing(stream):
+        async for chunk in stream:
+            hasher.update(chunk)
+    return Digest(hasher.hexdigest())
