@@ -16,7 +16,7 @@ from application.preconditions import (
 )
 from application.records import ModelRecord
 from application.steps import register
-from domain.errors import FieldError, InvalidRequest
+from domain.errors import invalid_field
 from domain.events import ModelDeleted, ModelRenamed, ModelUpdated
 from domain.model import Model
 from domain.values import ModelName, check_actor
@@ -106,10 +106,7 @@ class UpdateModelHandler:
         self, uow: UnitOfWork, model: Model, name: object, actor: str, at: datetime
     ) -> None:
         if not isinstance(name, str):
-            raise InvalidRequest(
-                "/name is wrong: a string is expected.",
-                errors=[FieldError("/name", "a string is expected")],
-            )
+            raise invalid_field("/name", "a string is expected")
         new_name = ModelName(name)
         if new_name == model.name:
             return

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from domain.errors import FieldError, InvalidRequest, PreconditionFailed, pointer_to
+from domain.errors import (
+    FieldError,
+    InvalidRequest,
+    PreconditionFailed,
+    invalid_field,
+    pointer_to,
+)
 
 IfMatch = frozenset[str] | None
 """Entity tags without quotes, one of them the present one; ``*`` takes any, None asks nothing."""
@@ -31,10 +37,7 @@ def merged(present: Mapping[str, object], patch: object, pointer: str) -> dict[s
     if patch is None:
         return {}
     if not isinstance(patch, Mapping):
-        raise InvalidRequest(
-            f"{pointer} is wrong: an object is expected.",
-            errors=[FieldError(pointer, "an object is expected")],
-        )
+        raise invalid_field(pointer, "an object is expected")
     both = {**present, **patch}
     return {key: value for key, value in both.items() if value is not None}
 
@@ -46,10 +49,7 @@ def text_or_empty(value: object, pointer: str) -> str:
         InvalidRequest: it is neither.
     """
     if value is not None and not isinstance(value, str):
-        raise InvalidRequest(
-            f"{pointer} is wrong: a string is expected.",
-            errors=[FieldError(pointer, "a string is expected")],
-        )
+        raise invalid_field(pointer, "a string is expected")
     return value or ""
 
 

@@ -39,6 +39,7 @@ from domain.errors import (
     ParentNotFound,
     RequestTooLarge,
     StoreUnavailable,
+    invalid_field,
     pointer_to,
 )
 from domain.events import VersionPublished
@@ -94,10 +95,8 @@ class PublishDetails:
 
     def __post_init__(self) -> None:
         if len(self.aliases) > MAX_ALIASES_PER_PUBLISH:
-            fault = f"at most {MAX_ALIASES_PER_PUBLISH} are allowed"
-            raise InvalidRequest(
-                f"/aliases has too many entries: {fault}.", errors=[FieldError("/aliases", fault)]
-            )
+            fault = f"it has more than {MAX_ALIASES_PER_PUBLISH} entries"
+            raise invalid_field("/aliases", fault)
         unique(self.aliases, "/aliases")
 
 

@@ -77,6 +77,11 @@ class InvalidRequest(ModelyardError):
     title = "The request has invalid fields"
 
 
+def invalid_field(pointer: str, fault: str) -> InvalidRequest:
+    """The error for one field at fault; ``fault`` is a sentence without its full stop."""
+    return InvalidRequest(f"{pointer} is wrong: {fault}.", errors=[FieldError(pointer, fault)])
+
+
 class RequestTooLarge(ModelyardError):
     code = "request.too_large"
     kind = Kind.TOO_LARGE

@@ -22,6 +22,7 @@ from domain.errors import (
     InvalidReference,
     InvalidRequest,
     ModelyardError,
+    invalid_field,
     pointer_to,
 )
 
@@ -277,10 +278,6 @@ def check_paths(paths: Iterable[FilePath]) -> None:
 # --- texts and maps -----------------------------------------------------------------------------
 
 
-def _wrong(pointer: str, fault: str) -> InvalidRequest:
-    return InvalidRequest(f"{pointer} is wrong: {fault}.", errors=[FieldError(pointer, fault)])
-
-
 def check_text(text: str, pointer: str, *, most: int = MAX_DESCRIPTION) -> str:
     """Returns the text if it can be stored everywhere.
 
@@ -295,7 +292,7 @@ def check_text(text: str, pointer: str, *, most: int = MAX_DESCRIPTION) -> str:
     elif not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
         fault = "it has half of a surrogate pair"
     if fault is not None:
-        raise _wrong(pointer, fault)
+        raise invalid_field(pointer, fault)
     return text
 
 
@@ -316,12 +313,12 @@ def check_actor(text: str) -> str:
 def _check_map(raw: Mapping[str, object], pointer: str) -> list[tuple[str, object, str]]:
     if len(raw) > MAX_ENTRIES:
         fault = f"it has {len(raw)} entries; at most {MAX_ENTRIES} are allowed"
-        raise _wrong(pointer, fault)
+        raise invalid_field(pointer, fault)
     entries = []
     for key, value in raw.items():
         here = pointer_to(pointer, key)
         if not key:
-            raise _wrong(here, "a key that is not empty is expected")
+            raise invalid_field(here, "a key that is not empty is expected")
         entries.append((check_text(key, here, most=MAX_NAME), value, here))
     return entries
 
@@ -335,7 +332,7 @@ def check_tags(raw: Mapping[str, object]) -> dict[str, str]:
     tags = {}
     for key, value, here in _check_map(raw, "/tags"):
         if not isinstance(value, str):
-            raise _wrong(here, "a string is expected")
+            raise invalid_field(here, "a string is expected")
         tags[key] = check_text(value, here, most=MAX_VALUE)
     return tags
 
@@ -349,13 +346,13 @@ def check_metrics(raw: Mapping[str, object]) -> dict[str, float]:
     metrics = {}
     for key, value, here in _check_map(raw, "/metrics"):
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise _wrong(here, "a number is expected")
+            raise invalid_field(here, "a number is expected")
         try:
             number = float(value)
         except OverflowError:
             number = math.inf
         if not math.isfinite(number):
-            raise _wrong(here, "a finite number is expected")
+            raise invalid_field(here, "a finite number is expected")
         metrics[key] = number
     return metrics
 
@@ -379,7 +376,9 @@ def check_parameters(raw: Mapping[str, object]) -> dict[str, JsonScalar]:
         elif value is None or isinstance(value, bool) or _is_64_bit(value):
             parameters[key] = cast(JsonScalar, value)
         else:
-            raise _wrong(here, "a string, a boolean, null or a number of 64 bits is expected")
+            raise invalid_field(
+                here, "a string, a boolean, null or a number of 64 bits is expected"
+            )
     return parameters
 
 
@@ -397,4 +396,4 @@ def unique(items: Sequence[str], pointer: str) -> None:
     """
     for index, item in enumerate(items):
         if item in items[:index]:
-            raise _wrong(f"{pointer}/{index}", f"{item[:80]!a} is named twice")
+            raise invalid_field(f"{pointer}/{index}", f"{item[:80]!a} is named twice")
