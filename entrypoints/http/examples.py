@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from entrypoints.http.schemas import SHA256
-
 _AT = "2026-11-24T09:30:00Z"
 
 MODEL: dict[str, Any] = {
@@ -22,8 +20,8 @@ MODEL: dict[str, Any] = {
 FILE: dict[str, Any] = {
     "path": "model.onnx",
     "size": 48213,
-    "sha256": SHA256,
-    "media_type": "application/onnx",
+    "sha256": "d7c4b743081e6ccdf263598ab3a94f5df38c9f2aec014973c0806819d7762f26",
+    "media_type": "application/x-onnx",
     "format": "onnx",
 }
 VERSION: dict[str, Any] = {
@@ -35,14 +33,20 @@ VERSION: dict[str, Any] = {
     "tags": {"stage": "new"},
     "aliases": ["champion"],
     "files": [FILE],
-    "size": 48213,
-    "digest": SHA256,
+    "size": FILE["size"],
+    "digest": "92df3962affb50dbeba3fbd1cd025649f6155f96b76f7e06c926c685255612d2",
     "creator": "ada",
     "source": "git:4f2a91c",
     "parents": [],
     "validation": {"verdict": "accept", "engine": "libmagic 5.46", "findings": []},
     "created_at": _AT,
     "updated_at": _AT,
+}
+MANIFEST: dict[str, Any] = {
+    "items": [FILE],
+    "next_page_token": None,
+    "size": VERSION["size"],
+    "digest": VERSION["digest"],
 }
 ALIAS: dict[str, Any] = {
     "model": "churn",

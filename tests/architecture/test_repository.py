@@ -47,3 +47,11 @@ def test_every_committed_text_is_utf8_with_unix_line_ends() -> None:
         if b"\0" not in content and not path.relative_to(ROOT).as_posix().startswith(VENDORED):
             content.decode()
             assert b"\r\n" not in content, path
+
+
+def test_the_make_targets_that_the_readme_names_exist() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:`|^)make\s([a-z-]+)", readme, re.MULTILINE))
+    assert {"run", "test", "bench"} <= named
+    assert named <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))

@@ -1,19 +1,25 @@
-"""The README's tour does what it says, and its lists are whole."""
+"""What the README shows is what one sees."""
 
 from __future__ import annotations
 
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from entrypoints.settings import Settings
 from tests.support.server import ROOT, running_server
+from tests.support.tiny_onnx import onnx_model
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TOUR = re.findall(r"<!-- tour -->\n```sh\n(.*?)```", README, re.DOTALL)
+
+
+SESSION = re.findall(r"^```console\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+STEP = re.compile(r"^\$ (.+)\n((?:[^$\n].*\n)*)", re.MULTILINE)
+SIZE = 48213  # is 47.1 KiB
 
 
 def _run(script: str, folder: Path) -> str:
@@ -27,6 +33,32 @@ def _run(script: str, folder: Path) -> str:
     )
     assert done.returncode == 0, (done.stdout, done.stderr)
     return done.stdout
+
+
+@pytest.mark.xdist_group("readme")
+def test_the_session_at_the_top_prints_what_it_shows(tmp_path: Path) -> None:
+    (session,) = SESSION
+    steps = STEP.findall(session)
+    assert "".join(f"$ {command}\n{shown}\n" for command, shown in steps) == f"{session}\n"
+    (tmp_path / "model.onnx").write_bytes(onnx_model(SIZE))
+    (tmp_path / "cat.jpg").write_bytes(bytes.fromhex("ffd8ffe000104a46494600010100000100010000"))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with running_server(tmp_path) as server:
+        programs = f"{Path(sys.executable).parent}:{server.environment['PATH']}"
+        for command, shown in steps:
+            told = subprocess.run(
+                ["bash", "-c", command.replace("localhost:8000", server.base_url)],
+                cwd=elsewhere if command.startswith("curl") else tmp_path,
+                env={**server.environment, "PATH": programs},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+                timeout=60,
+            )
+            assert told.stdout == shown
+    assert (elsewhere / "model.onnx").read_bytes() == onnx_model(SIZE)
 
 
 @pytest.mark.xdist_group("readme")
@@ -54,20 +86,3 @@ def test_every_command_of_the_tour_works(tmp_path: Path) -> None:
     assert [move["actor"] for move in history["items"]] == ["ada"]
     assert refusal["code"] == "file.not_a_model"
     assert "cat.jpg is JPEG image data, not a model" in refusal["detail"]
-
-
-def test_the_table_of_settings_is_the_settings() -> None:
-    table = README.split("<!-- settings -->", 1)[1]
-    rows = re.findall(r"^\| `([A-Z_]+)` \| `(.*?)` \| (.*?) \|$", table, re.MULTILINE)
-    declared = [
-        (name.upper(), str(getattr(field.default, "value", field.default)), field.description)
-        for name, field in Settings.model_fields.items()
-    ]
-    assert rows == declared
-
-
-def test_the_make_targets_that_it_names_exist() -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    named = set(re.findall(r"(?:`|^)make\s([a-z-]+)", README, re.MULTILINE))
-    assert {"run", "test", "bench"} <= named
-    assert named <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))

@@ -33,7 +33,7 @@ from entrypoints.http.archives import tar_size, tar_stream, zip_stream
 from entrypoints.http.bodies import JsonRoute, body_chunks, check_announced
 from entrypoints.http.deps import DigestParam, ModelParam, ReferenceParam, Services, none_match
 from entrypoints.http.errors import problems
-from entrypoints.http.examples import FILE, example
+from entrypoints.http.examples import MANIFEST, example
 from entrypoints.http.ranges import parse_range
 from entrypoints.http.replies import ByteStream, attachment, json_reply
 from entrypoints.http.schemas import SHA256
@@ -78,10 +78,7 @@ class BlobReply:
     operation_id="get_manifest",
     summary="List the files of a version",
     responses={
-        200: example(
-            {"items": [FILE], "next_page_token": None, "size": 48213, "digest": SHA256},
-            "The manifest, by path",
-        ),
+        200: example(MANIFEST, "The manifest, by path"),
         **problems(*_FIND),
     },
 )
