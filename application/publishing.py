@@ -95,7 +95,7 @@ class PublishDetails:
 
     def __post_init__(self) -> None:
         if len(self.aliases) > MAX_ALIASES_PER_PUBLISH:
-            fault = f"it has more than {MAX_ALIASES_PER_PUBLISH} entries"
+            fault = f"at most {MAX_ALIASES_PER_PUBLISH} entries are allowed"
             raise invalid_field("/aliases", fault)
         unique(self.aliases, "/aliases")
 
