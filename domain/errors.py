@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class Kind(StrEnum):
@@ -180,11 +180,19 @@ class ModelNotFound(ModelyardError):
     kind = Kind.NOT_FOUND
     title = "There is no such model"
 
+    @classmethod
+    def named(cls, name: str) -> Self:
+        return cls(f"There is no model {name!a}.")
+
 
 class ModelExists(ModelyardError):
     code = "model.exists"
     kind = Kind.CONFLICT
     title = "A model of this name exists"
+
+    @classmethod
+    def named(cls, name: str) -> Self:
+        return cls(f"There is a model {name!a} already.")
 
 
 class ModelNameRetired(ModelyardError):
@@ -208,6 +216,11 @@ class VersionNotFound(ModelyardError):
     code = "version.not_found"
     kind = Kind.NOT_FOUND
     title = "There is no such version"
+
+    @classmethod
+    def numbered(cls, number: int, model: str | None = None) -> Self:
+        bearer = "The model" if model is None else f"{model!a}"
+        return cls(f"{bearer} has no version {number}.")
 
 
 class VersionConflict(ModelyardError):
@@ -268,6 +281,10 @@ class AliasNotFound(ModelyardError):
     kind = Kind.NOT_FOUND
     title = "There is no such alias"
 
+    @classmethod
+    def named(cls, name: str, model: str) -> Self:
+        return cls(f"{model!a} has no alias {name!a}.")
+
 
 class AliasHasNoPrevious(ModelyardError):
     code = "alias.no_previous"
@@ -282,6 +299,10 @@ class BlobNotFound(ModelyardError):
     code = "blob.not_found"
     kind = Kind.NOT_FOUND
     title = "There is no such blob"
+
+    @classmethod
+    def named(cls, digest: str) -> Self:
+        return cls(f"There is no blob {digest}.")
 
 
 class BlobNotUploaded(ModelyardError):

@@ -176,7 +176,7 @@ class BlobFolder:
                 return os.open(self.path(digest), os.O_RDONLY)
             except FileNotFoundError:
                 self.check_present()
-                raise BlobNotFound(f"There is no blob {digest} in the store.") from None
+                raise BlobNotFound.named(digest) from None
 
     def read_at(self, digest: Digest, offset: int, length: int) -> bytes:
         """Part of a blob; one that is absent is unavailable here."""

@@ -114,7 +114,7 @@ class MemoryArtifactStore(ArtifactStore):
         try:
             return self._blobs[digest][0]
         except KeyError:
-            raise BlobNotFound(f"There is no blob {digest}.") from None
+            raise BlobNotFound.named(digest) from None
 
     @asynccontextmanager
     async def stage(self) -> AsyncIterator[StagedBlob]:

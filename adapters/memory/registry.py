@@ -67,7 +67,7 @@ class Rows:
         """Raises: ModelNotFound."""
         found = next((model for model in self.models.values() if model.name == name), None)
         if found is None:
-            raise ModelNotFound(f"There is no model {name!a}.")
+            raise ModelNotFound.named(name)
         return found
 
     def retire(self, name: RetiredName) -> None:
@@ -205,13 +205,13 @@ class _Models(ModelRepository):
 
     def _current(self, model: Model) -> Model:
         if model.id not in self.rows.models:
-            raise ModelNotFound(f"There is no model {model.name!a} any more.")
+            raise ModelNotFound.named(model.name)
         return self.rows.models[model.id]
 
     def _check_free(self, model: Model) -> None:
         for other in self.rows.models.values():
             if other.name == model.name and other.id != model.id:
-                raise ModelExists(f"There is a model {model.name!a} already.")
+                raise ModelExists.named(model.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +221,7 @@ class _Versions(VersionRepository):
     async def get(self, model: Model, number: VersionNumber) -> Version:
         found = self.rows.versions.get((model.id, number))
         if found is None:
-            raise VersionNotFound(f"{model.name!a} has no version {number}.")
+            raise VersionNotFound.numbered(number, model.name)
         return deepcopy(found)
 
     async def exists(self, model: ModelName, number: VersionNumber) -> bool:
@@ -257,7 +257,7 @@ class _Versions(VersionRepository):
 
     def _check_there(self, version: Version) -> None:
         if (version.model_id, version.number) not in self.rows.versions:
-            raise VersionNotFound(f"The model has no version {version.number} any more.")
+            raise VersionNotFound.numbered(version.number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +267,7 @@ class _Aliases(AliasRepository):
     async def get(self, model: Model, name: AliasName) -> Alias:
         found = self.rows.aliases.get((model.id, name))
         if found is None:
-            raise AliasNotFound(f"{model.name!a} has no alias {name!a}.")
+            raise AliasNotFound.named(name, model.name)
         return deepcopy(found)
 
     async def moves(self, model: Model, name: AliasName) -> int:
@@ -283,7 +283,7 @@ class _Aliases(AliasRepository):
 
     async def put(self, alias: Alias, move: AliasMove) -> None:
         if (alias.model_id, alias.version) not in self.rows.versions:
-            raise VersionNotFound(f"The model has no version {alias.version}.")
+            raise VersionNotFound.numbered(alias.version)
         self.rows.aliases[alias.model_id, alias.name] = deepcopy(alias)
         self.rows.moves.append((self.rows.serial(), alias.model_id, move))
 

@@ -171,7 +171,7 @@ def _latest(rows: Rows, model: Model) -> int | None:
 
 def _alias(rows: Rows, model: Model, name: AliasName) -> Alias:
     if (model.id, name) not in rows.aliases:
-        raise AliasNotFound(f"{model.name!a} has no alias {name!a}.")
+        raise AliasNotFound.named(name, model.name)
     return rows.aliases[model.id, name]
 
 

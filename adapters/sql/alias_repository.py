@@ -52,7 +52,7 @@ class SqlAliasRepository(AliasRepository):
         this = {"model": model.id, "alias": name}
         row = await self._run(lambda db: db.execute(ALIAS, this).first())
         if row is None:
-            raise AliasNotFound(f"{model.name!a} has no alias {name!a}.")
+            raise AliasNotFound.named(name, model.name)
         return to_alias(row)
 
     async def moves(self, model: Model, name: AliasName) -> int:
@@ -72,7 +72,7 @@ class SqlAliasRepository(AliasRepository):
         def work(db: Connection) -> None:
             target = {"model": alias.model_id, "version": alias.version}
             if db.execute(TARGET, target).first() is None:
-                raise VersionNotFound(f"The model has no version {alias.version}.")
+                raise VersionNotFound.numbered(alias.version)
             if db.execute(ALIAS_UPDATE, {**this, **values}).rowcount == 0:
                 db.execute(insert(aliases), values)
             db.execute(insert(alias_moves), move_values(alias.model_id, move))

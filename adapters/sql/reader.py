@@ -220,7 +220,7 @@ def _one(db: Connection, statement: Select[Any], values: dict[str, Any]) -> AnyR
 
 
 def _no_model(name: ModelName) -> NoReturn:
-    raise ModelNotFound(f"There is no model {name!a}.")
+    raise ModelNotFound.named(name)
 
 
 def _no_version(db: Connection, model: ModelName, reference: Reference) -> NoReturn:
@@ -228,11 +228,11 @@ def _no_version(db: Connection, model: ModelName, reference: Reference) -> NoRet
         _no_model(model)
     match reference:
         case AliasName():
-            raise AliasNotFound(f"{model!a} has no alias {reference!a}.")
+            raise AliasNotFound.named(reference, model)
         case Latest():
             raise VersionNotFound(f"{model!a} has no version.")
         case _:
-            raise VersionNotFound(f"{model!a} has no version {reference}.")
+            raise VersionNotFound.numbered(reference, model)
 
 
 def _no_alias(db: Connection, model: ModelName, alias: AliasName) -> NoReturn:

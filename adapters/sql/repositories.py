@@ -112,12 +112,12 @@ class SqlModelRepository(ModelRepository):
     async def get(self, name: ModelName) -> Model:
         row = await self._run(lambda db: db.execute(MODEL_BY_NAME, {"name": name}).first())
         if row is None:
-            raise ModelNotFound(f"There is no model {name!a}.")
+            raise ModelNotFound.named(name)
         return to_model(row)
 
     async def add(self, model: Model) -> None:
         def work(db: Connection) -> None:
-            with refusing({"uq_models_name": lambda: _taken(model.name)}):
+            with refusing({"uq_models_name": lambda: ModelExists.named(model.name)}):
                 db.execute(insert(models), {**model_values(model), "version_count": 0})
             _insert_labels(db, model_labels, "model_id", model.id, tag_labels(model.tags))
 
@@ -127,9 +127,9 @@ class SqlModelRepository(ModelRepository):
         def work(db: Connection) -> None:
             before = db.execute(MODEL_BEFORE, {"this": model.id}).first()
             if before is None:
-                raise ModelNotFound(f"There is no model {model.name!a} any more.")
+                raise ModelNotFound.named(model.name)
             after = model_values(model)
-            with refusing({"uq_models_name": lambda: _taken(model.name)}):
+            with refusing({"uq_models_name": lambda: ModelExists.named(model.name)}):
                 db.execute(MODEL_UPDATE, {"this": model.id, **after})
             if before.name != model.name:
                 _retire(db, RetiredName(before.name, model.id, model.last_version))
@@ -143,7 +143,7 @@ class SqlModelRepository(ModelRepository):
         values = {"this": model.id, "now": micros(at)}
         row = await self._run(lambda db: db.execute(ALLOCATE, values).first())
         if row is None:
-            raise ModelNotFound(f"There is no model {model.name!a} any more.")
+            raise ModelNotFound.named(model.name)
         number = VersionNumber.after(row.last_version - 1)
         model.last_version, model.revision = number, row.revision
         model.updated_at = moment(row.updated_at)
@@ -173,7 +173,7 @@ class SqlVersionRepository(VersionRepository):
         this = {"model": model.id, "this": int(number)}
         row = await self._run(lambda db: db.execute(VERSION, this).first())
         if row is None:
-            raise VersionNotFound(f"{model.name!a} has no version {number}.")
+            raise VersionNotFound.numbered(number, model.name)
         return to_version(row)
 
     async def exists(self, model: ModelName, number: VersionNumber) -> bool:
@@ -231,10 +231,6 @@ class SqlVersionRepository(VersionRepository):
         await self._run(work, bulk=_rows(version) > _BULK)
 
 
-def _taken(name: ModelName) -> ModelExists:
-    return ModelExists(f"There is a model {name!a} already.")
-
-
 def _used(version: Version) -> VersionConflict:
     return VersionConflict(f"There is a version {version.number} of the model already.")
 
@@ -252,7 +248,7 @@ def _before(db: Connection, version: Version) -> AnyRow:
     this = {"model": version.model_id, "this": int(version.number)}
     before: AnyRow | None = db.execute(VERSION_BEFORE, this).first()
     if before is None:
-        raise VersionNotFound(f"The model has no version {version.number} any more.")
+        raise VersionNotFound.numbered(version.number)
     return before
 
 

@@ -66,7 +66,7 @@ class SqlRegistrySnapshot(RegistrySnapshot):
             found = True
             yield model
         if only is not None and not found:
-            raise ModelNotFound(f"There is no model {only!a}.")
+            raise ModelNotFound.named(only)
 
     def versions(self, model: Model) -> AsyncIterator[Version]:
         statement = select(versions).where(versions.c.model_id == model.id)
