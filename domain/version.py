@@ -220,18 +220,18 @@ class Version:
             )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class VersionDetails:
-    """What a publisher says about a version, checked.
+    """What a publisher says about a version, checked and normalised as it is built.
 
     Raises:
         InvalidRequest: pointing at the field that cannot be stored.
     """
 
     description: str = ""
-    parameters: Mapping[str, object] = field(default_factory=dict)
-    metrics: Mapping[str, object] = field(default_factory=dict)
-    tags: Mapping[str, object] = field(default_factory=dict)
+    parameters: Mapping[str, JsonScalar] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
     source: str | None = None
     parents: tuple[Parent, ...] = ()
 
@@ -239,9 +239,9 @@ class VersionDetails:
         check_text(self.description, "/description")
         if self.source is not None:
             check_text(self.source, "/source")
-        check_parameters(self.parameters)
-        check_metrics(self.metrics)
-        check_tags(self.tags)
+        self.parameters = check_parameters(self.parameters)
+        self.metrics = check_metrics(self.metrics)
+        self.tags = check_tags(self.tags)
 
     def version(
         self,
@@ -263,9 +263,9 @@ class VersionDetails:
             updated_at=at,
             validation=validation,
             description=self.description,
-            parameters=check_parameters(self.parameters),
-            metrics=check_metrics(self.metrics),
-            tags=check_tags(self.tags),
+            parameters=dict(self.parameters),
+            metrics=dict(self.metrics),
+            tags=dict(self.tags),
             source=self.source,
             parents=self.parents,
         )

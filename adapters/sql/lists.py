@@ -28,7 +28,7 @@ from application.filters import (
 FEW = 4_000
 """So many rows are collected and sorted in the time that a walk past as many others takes."""
 
-MODEL_SIZE = select(models.c.id, models.c.version_count).where(models.c.name == bindparam("name"))
+MODEL_KEY = select(models.c.id, models.c.version_count).where(models.c.name == bindparam("name"))
 _MODEL = Field(Scope.ATTRIBUTE, "model")
 
 
@@ -113,7 +113,7 @@ def _narrow(db: Connection, scan: Scan) -> Scan | None:
     for part in conjuncts(scan.filter):
         match part:
             case Comparison(field, "=", name) if field == _MODEL:
-                model = db.execute(MODEL_SIZE, {"name": name}).first()
+                model = db.execute(MODEL_KEY, {"name": name}).first()
                 if model is None:
                     return None
                 return replace(scan, model_id=model.id, most=model.version_count)

@@ -18,7 +18,7 @@ from sqlalchemy import (
 
 from adapters.sql.database import Database
 from adapters.sql.filters import MODELS, VERSIONS
-from adapters.sql.lists import FEW, Scan, find
+from adapters.sql.lists import FEW, MODEL_KEY, Scan, find
 from adapters.sql.mapping import (
     SEPARATOR,
     AnyRow,
@@ -71,7 +71,6 @@ _VERSION_RECORD = select(
 ).join_from(versions, models, versions.c.model_id == models.c.id)
 
 MODEL = _MODEL_RECORD.where(_NAMED)
-MODEL_KEY = select(models.c.id, models.c.version_count).where(_NAMED)
 MODELS_BY_ID = _MODEL_RECORD.where(models.c.id.in_(bindparam("ids", expanding=True)))
 VERSION_BY_NUMBER = _VERSION_RECORD.where(_NAMED, versions.c.number == bindparam("number"))
 VERSION_LATEST = _VERSION_RECORD.where(_NAMED, versions.c.number == _LATEST)

@@ -144,7 +144,7 @@ class SqlModelRepository(ModelRepository):
         row = await self._run(lambda db: db.execute(ALLOCATE, values).first())
         if row is None:
             raise ModelNotFound.named(model.name)
-        number = VersionNumber.after(row.last_version - 1)
+        number = VersionNumber(row.last_version)
         model.last_version, model.revision = number, row.revision
         model.updated_at = moment(row.updated_at)
         return number
