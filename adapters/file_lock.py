@@ -82,10 +82,7 @@ class FileLockManager(LockManager):
                 self._folder.mkdir(parents=True, exist_ok=True)
                 return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else "the reason is not known"
-            raise StoreUnavailable(
-                f"A lock file cannot be opened ({reason}); try again later."
-            ) from error
+            raise StoreUnavailable.because("A lock file cannot be opened", error) from error
 
     @staticmethod
     async def _lock(fd: int, deadline: float, timeout: float) -> None:  # noqa: ASYNC109

@@ -6,6 +6,7 @@ set. Numbers of protocols (HTTP statuses, exit codes) live in the entrypoints: o
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -343,6 +344,12 @@ class StoreUnavailable(ModelyardError):
     code = "store.unavailable"
     kind = Kind.UNAVAILABLE
     title = "The artifact store cannot take or give bytes now"
+
+    @classmethod
+    def because(cls, what: str, error: OSError) -> Self:
+        """``what`` failed, and the system's reason for it, without the path it happened at."""
+        reason = os.strerror(error.errno) if error.errno else "the reason is not known"
+        return cls(f"{what} ({reason}); try again later.")
 
 
 class StoreFull(ModelyardError):

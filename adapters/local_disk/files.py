@@ -21,19 +21,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import portalocker
 
 from application.ports.artifact_store import BlobInfo
+from application.times import micros, moment
 from domain.errors import BlobNotFound, InvalidDigest, StoreFull, StoreUnavailable
 from domain.values import Digest
 
 CHUNK = 1 << 20
 _SWEEP_LOCK_PATIENCE = 30.0
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 @contextlib.contextmanager
@@ -46,10 +45,7 @@ def as_store_errors() -> Iterator[None]:
             raise StoreFull(
                 "The artifact store has no room left; free some, or try again later."
             ) from error
-        reason = os.strerror(error.errno) if error.errno else "the reason is not known"
-        raise StoreUnavailable(
-            f"The artifact store cannot be used now ({reason}); try again later."
-        ) from error
+        raise StoreUnavailable.because("The artifact store cannot be used now", error) from error
 
 
 def write_all(fd: int, content: bytes | bytearray) -> None:
@@ -75,14 +71,6 @@ def sync(path: Path, flags: int = 0) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _moment(nanoseconds: int) -> datetime:
-    return _EPOCH + nanoseconds // 1000 * _MICROSECOND
-
-
-def _nanoseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND * 1000
 
 
 class BlobFolder:
@@ -154,7 +142,7 @@ class BlobFolder:
             except FileNotFoundError:
                 self.check_present()
                 return None
-            return BlobInfo(digest, status.st_size, _moment(status.st_mtime_ns))
+            return BlobInfo(digest, status.st_size, moment(status.st_mtime_ns // 1000))
 
     def check_present(self) -> None:
         """Tells an absent blob from an absent store.
@@ -232,7 +220,7 @@ class BlobFolder:
                             now = time.time_ns()
                             os.utime(staged, ns=(now, now))
                             staged.rename(target)
-                            info = BlobInfo(digest, size, _moment(now))
+                            info = BlobInfo(digest, size, moment(now // 1000))
                 if info is not None:
                     sync(target.parent, os.O_DIRECTORY)
                     return info
@@ -256,7 +244,7 @@ class BlobFolder:
                     with contextlib.suppress(InvalidDigest, FileNotFoundError):
                         digest = Digest(entry.name)
                         status = entry.stat(follow_symlinks=False)
-                        yield BlobInfo(digest, status.st_size, _moment(status.st_mtime_ns))
+                        yield BlobInfo(digest, status.st_size, moment(status.st_mtime_ns // 1000))
 
     def _entries(self, folder: Path) -> Iterator[os.DirEntry[str]]:
         try:
@@ -269,7 +257,7 @@ class BlobFolder:
 
     def sweep_staging(self, older_than: datetime, dry_run: bool) -> tuple[int, int]:
         """Removes leftovers; how many, and their bytes."""
-        limit = _nanoseconds(older_than)
+        limit = micros(older_than) * 1000
         count = size = 0
         with as_store_errors():
             for entry in self._entries(self._staging):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import cmp_to_key
 from typing import Any, Generic, TypeVar
 
@@ -26,6 +26,7 @@ from application.records import (
     ValidationRecord,
     VersionRecord,
 )
+from application.times import micros
 from domain.alias import Alias
 from domain.errors import AliasNotFound, VersionNotFound
 from domain.model import Model
@@ -33,8 +34,6 @@ from domain.values import AliasName, Digest, Latest, ModelName, Reference
 from domain.version import Version
 
 T = TypeVar("T")
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,9 +261,7 @@ def _page(
 def _key(values: Sequence[Any]) -> Key:
     """What a record is ordered by; times as microseconds."""
     value = values[0] if values else None
-    if isinstance(value, datetime):
-        return (value - _EPOCH) // timedelta(microseconds=1)
-    return value
+    return micros(value) if isinstance(value, datetime) else value
 
 
 def _compare(left: list[Key], right: list[Key], directions: list[bool]) -> int:

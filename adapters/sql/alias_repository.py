@@ -10,7 +10,6 @@ from adapters.sql.database import Transaction
 from adapters.sql.errors import refusing
 from adapters.sql.mapping import (
     alias_values,
-    micros,
     move_values,
     receipt_values,
     to_alias,
@@ -18,6 +17,7 @@ from adapters.sql.mapping import (
 )
 from adapters.sql.tables import alias_moves, aliases, receipts, versions
 from application.ports.unit_of_work import AliasRepository, Receipt, ReceiptRepository
+from application.times import micros
 from domain.alias import Alias, AliasMove
 from domain.errors import AliasNotFound, IdempotencyConflict, VersionNotFound
 from domain.model import Model

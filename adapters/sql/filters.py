@@ -24,7 +24,6 @@ from sqlalchemy import (
     or_,
 )
 
-from adapters.sql.mapping import micros
 from adapters.sql.tables import (
     HEAD,
     aliases,
@@ -45,6 +44,7 @@ from application.filters import (
     Scope,
     Value,
 )
+from application.times import micros
 
 Condition = ColumnElement[bool]
 

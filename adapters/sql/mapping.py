@@ -7,7 +7,6 @@ old rows unreadable, so value objects are rebuilt without being checked again.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import orjson
@@ -27,6 +26,7 @@ from application.records import (
     ValidationRecord,
     VersionRecord,
 )
+from application.times import micros, moment
 from domain.alias import Alias, AliasMove
 from domain.model import Model, RetiredName
 from domain.values import AliasName, Digest, FilePath, JsonScalar, ModelName, VersionNumber
@@ -46,19 +46,7 @@ Values = dict[str, Any]
 SEPARATOR = "/"
 """Between the aliases of one version in one column; no alias can have it."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _Text = TypeVar("_Text", bound=str)
-
-
-def micros(moment: datetime) -> int:
-    """Microseconds since 1970."""
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def moment(micros: int) -> datetime:
-    """The time, in UTC, so many microseconds after 1970."""
-    return _EPOCH + timedelta(microseconds=micros)
 
 
 def _trusted(kind: type[_Text], text: str) -> _Text:

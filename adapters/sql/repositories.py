@@ -15,9 +15,7 @@ from adapters.sql.mapping import (
     Values,
     blob_values,
     metric_labels,
-    micros,
     model_values,
-    moment,
     mutable_version_values,
     parameter_labels,
     tag_labels,
@@ -37,6 +35,7 @@ from adapters.sql.tables import (
 )
 from application.filters import Scope
 from application.ports.unit_of_work import ModelRepository, VersionRepository
+from application.times import micros, moment
 from domain.errors import ModelExists, ModelNotFound, VersionConflict, VersionInUse, VersionNotFound
 from domain.model import Model, RetiredName
 from domain.values import ModelName, VersionNumber

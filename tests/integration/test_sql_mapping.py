@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from adapters.sql.mapping import micros, moment, to_move
+from adapters.sql.mapping import to_move
 from adapters.sql.tables import alias_moves
 from adapters.sql.unit_of_work import SqlUnitOfWork
 from application.ports.unit_of_work import Receipt
+from application.times import micros, moment
 from domain.alias import Alias, AliasMove
 from domain.model import Model
 from domain.values import AliasName, Digest, FilePath, ModelName, VersionNumber
