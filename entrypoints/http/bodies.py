@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -53,30 +54,30 @@ async def read_limited(chunks: AsyncIterator[bytes], limit: int) -> bytes:
     return bytes(whole)
 
 
-def parse_json(raw: bytes) -> Any:
+def parse_json(raw: bytes, what: str = "The body") -> Any:
     """Strict JSON (RFC 8259, RFC 7493): no NaN, no bad UTF-8, no endless nesting, no name twice.
 
     orjson is the stricter reader, but keeps the last of two members of a name, and rounds integers
     of more than 64 bits, silently: so the value comes from the other one.
 
     Raises:
-        MalformedRequest: saying where it goes wrong.
+        MalformedRequest: saying where it goes wrong; ``what`` begins the sentence.
     """
     try:
         orjson.loads(raw)
         return json.loads(raw.decode(), object_pairs_hook=_object)
-    except orjson.JSONDecodeError as error:
-        raise MalformedRequest(f"The body is not JSON: {error}.") from None
+    except ValueError as error:
+        raise MalformedRequest(f"{what} is not JSON: {error}.") from None
     except RecursionError:
-        raise MalformedRequest("The body is not JSON: depth limit exceeded.") from None
+        raise MalformedRequest(f"{what} is not JSON: depth limit exceeded.") from None
 
 
 def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
     unique = dict(members)
     if len(unique) < len(members):
-        names = [name for name, _ in members]
-        twice = next(name for index, name in enumerate(names) if name in names[:index])
-        raise MalformedRequest(f"The body is not JSON: an object has two members {twice[:80]!a}.")
+        counts = Counter(name for name, _ in members)
+        twice = next(name for name, count in counts.items() if count > 1)
+        raise ValueError(f"an object has two members {twice[:80]!a}")
     return unique
 
 
@@ -262,7 +263,8 @@ async def publish_parts(
             yield IncomingFile(FilePath(_filename(event)), _payload(events))
         elif event.name == "metadata":
             raw = await read_limited(_payload(events), max_metadata_size)
-            yield validated(PublishMetadata, parse_json(raw)).details()
+            metadata = parse_json(raw, "The 'metadata' part")
+            yield validated(PublishMetadata, metadata).details()
         else:
             raise InvalidRequest(
                 f"The part {event.name[:80]!a} is unknown; there are 'file' and 'metadata'."

@@ -67,6 +67,19 @@ def test_metadata_that_is_not_json(client: httpx.Client, untouched: str, body: b
         problem_of(reply)
 
 
+def test_a_name_twice_among_half_a_million(server: Server) -> None:
+    names = b",".join(b'"%d":0' % number for number in range(500_000))
+    reply = exchange(server, post_json("/api/v1/models", b'{%s,"499999":0}' % names))
+    assert "two members '499999'" in reply.problem(400, "request.malformed")["detail"]
+
+
+def test_metadata_that_is_not_json_is_told_from_a_body(client: httpx.Client, model: str) -> None:
+    parts = [("metadata", (None, b"{'a': 1}")), ("file", ("m.safetensors", b""))]
+    reply = client.post(f"/api/v1/models/{model}/versions", files=parts)
+    detail = problem_of(reply, 400, "request.malformed")["detail"]
+    assert detail.startswith("The 'metadata' part is not JSON: ")
+
+
 WRONG = [None, True, 1, 1.5, "x", [], {}, [1], {"a": 1}]
 
 
