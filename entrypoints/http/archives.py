@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import tarfile
 import zipfile
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any, cast
 
@@ -13,7 +12,7 @@ from anyio.to_thread import run_sync
 
 from application.ports import ArtifactStore
 from application.records import FileRecord, VersionRecord
-from application.streams import open_blob
+from application.streams import ByteStream, open_blob
 from domain.values import Digest
 
 _END_OF_TAR = bytes(2 * tarfile.BLOCKSIZE)
@@ -35,7 +34,7 @@ class _Sink(io.RawIOBase):
         return b"".join(parts)
 
 
-async def zip_stream(version: VersionRecord, store: ArtifactStore) -> AsyncIterator[bytes]:
+async def zip_stream(version: VersionRecord, store: ArtifactStore) -> ByteStream:
     """A zip with its files stored uncompressed (models do not shrink), ZIP64 where needed.
 
     Raises:
@@ -69,7 +68,7 @@ def tar_size(version: VersionRecord) -> int:
     return headers + blocks * tarfile.BLOCKSIZE + len(_END_OF_TAR)
 
 
-async def tar_stream(version: VersionRecord, store: ArtifactStore) -> AsyncIterator[bytes]:
+async def tar_stream(version: VersionRecord, store: ArtifactStore) -> ByteStream:
     """A POSIX (pax) tar of the files.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
 import orjson
@@ -40,7 +40,7 @@ _PART_HEADER = 8 * 1024
 M = TypeVar("M", bound=BaseModel)
 
 
-async def read_limited(chunks: AsyncIterator[bytes], limit: int) -> bytes:
+async def _read_limited(chunks: AsyncIterator[bytes], limit: int) -> bytes:
     """All of it.
 
     Raises:
@@ -54,7 +54,7 @@ async def read_limited(chunks: AsyncIterator[bytes], limit: int) -> bytes:
     return bytes(whole)
 
 
-def parse_json(raw: bytes, what: str = "The body") -> Any:
+def _parse_json(raw: bytes, what: str = "The body") -> Any:
     """Strict JSON (RFC 8259, RFC 7493): no NaN, no bad UTF-8, no endless nesting, no name twice.
 
     orjson is the stricter reader, but keeps the last of two members of a name, and rounds integers
@@ -79,16 +79,6 @@ def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name, count in counts.items() if count > 1)
         raise ValueError(f"an object has two members {twice[:80]!a}")
     return unique
-
-
-async def read_json(request: Request, limit: int) -> bytes:
-    """A body of JSON; one that announces itself as too large is refused before it is sent.
-
-    Raises:
-        RequestTooLarge, UploadInterrupted
-    """
-    check_announced(request, limit, f"JSON is taken up to {limit} bytes.")
-    return await read_limited(body_chunks(request), limit)
 
 
 def check_announced(request: Request, limit: int, detail: str) -> None:
@@ -151,14 +141,15 @@ class _JsonRequest(Request):
             try:
                 if not is_json(self):
                     raise UnsupportedMediaType("This operation takes application/json.")
-                self._body = await read_json(self, limit)
+                check_announced(self, limit, f"JSON is taken up to {limit} bytes.")
+                self._body = await _read_limited(body_chunks(self), limit)
             except ModelyardError as error:
                 raise Refused(error) from None
         return self._body
 
     async def json(self) -> Any:
         try:
-            return parse_json(await self.body())
+            return _parse_json(await self.body())
         except ModelyardError as error:
             raise Refused(error) from None
 
@@ -245,7 +236,7 @@ async def _payload(events: AsyncIterator[Any]) -> AsyncIterator[bytes]:
 
 async def publish_parts(
     request: Request, boundary: str, *, max_files_size: int, max_metadata_size: int
-) -> AsyncIterator[IncomingFile | PublishDetails]:
+) -> AsyncGenerator[IncomingFile | PublishDetails, None]:
     """The parts of a multipart publish, in the order they arrive and while they do.
 
     The chunks of a file must be read before the next part is asked for.
@@ -262,8 +253,8 @@ async def publish_parts(
         if event.name == "file":
             yield IncomingFile(FilePath(_filename(event)), _payload(events))
         elif event.name == "metadata":
-            raw = await read_limited(_payload(events), max_metadata_size)
-            metadata = parse_json(raw, "The 'metadata' part")
+            raw = await _read_limited(_payload(events), max_metadata_size)
+            metadata = _parse_json(raw, "The 'metadata' part")
             yield validated(PublishMetadata, metadata).details()
         else:
             raise InvalidRequest(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -12,6 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from application.ports import Found
+from application.streams import ByteStream
 from entrypoints.http.deps import none_match
 
 
@@ -51,12 +52,12 @@ def attachment(filename: str) -> str:
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
 
 
-class ByteStream(StreamingResponse):
+class StreamReply(StreamingResponse):
     """A stream that is closed, and its file with it, when the reader goes away."""
 
     def __init__(
         self,
-        chunks: AsyncIterator[bytes],
+        chunks: ByteStream,
         status: int,
         headers: Mapping[str, str],
         media_type: str | None = None,
@@ -68,5 +69,4 @@ class ByteStream(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            if hasattr(self._chunks, "aclose"):
-                await self._chunks.aclose()
+            await self._chunks.aclose()

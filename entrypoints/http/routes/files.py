@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -12,6 +11,7 @@ from starlette.responses import Response
 
 from application.blobs import OpenedFile, OpenFile, UploadBlob
 from application.records import FileRecord
+from application.streams import primed
 from domain.errors import (
     AliasNotFound,
     BlobCorrupt,
@@ -35,7 +35,7 @@ from entrypoints.http.deps import DigestParam, ModelParam, ReferenceParam, Servi
 from entrypoints.http.errors import problems
 from entrypoints.http.examples import MANIFEST, example
 from entrypoints.http.ranges import parse_range
-from entrypoints.http.replies import ByteStream, attachment, json_reply
+from entrypoints.http.replies import StreamReply, attachment, json_reply
 from entrypoints.http.schemas import SHA256
 
 router = APIRouter(route_class=JsonRoute)
@@ -132,7 +132,7 @@ async def download_file(
         status = 206
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
     headers["Content-Length"] = str(stop - start)
-    return ByteStream(await opened.read(start, stop), status, headers)
+    return StreamReply(await opened.read(start, stop), status, headers)
 
 
 @router.head(
@@ -197,19 +197,8 @@ async def download_archive(
         stream, media_type = tar_stream(version, store), "application/x-tar"
     else:
         stream, media_type = zip_stream(version, store), "application/zip"
-    return ByteStream(await _begun(stream), 200, headers, media_type)
-
-
-async def _begun(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Takes the first step before the status is sent, so that a lost blob can still be told."""
-    first = await anext(stream)
-
-    async def resumed() -> AsyncIterator[bytes]:
-        yield first
-        async for chunk in stream:
-            yield chunk
-
-    return resumed()
+    # Primed, so that a lost blob can still be told.
+    return StreamReply(await primed(stream), 200, headers, media_type)
 
 
 @router.put(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -42,9 +42,7 @@ from entrypoints.http.bodies import (
     JsonRoute,
     is_json,
     multipart_boundary,
-    parse_json,
     publish_parts,
-    read_json,
     validated,
 )
 from entrypoints.http.deps import (
@@ -98,7 +96,7 @@ _PUBLISH: dict[str, Any] = {
 
 async def _parts(
     request: Request, settings: Settings
-) -> AsyncIterator[IncomingFile | UploadedFile | PublishDetails]:
+) -> AsyncGenerator[IncomingFile | UploadedFile | PublishDetails, None]:
     if boundary := multipart_boundary(request):
         incoming = publish_parts(
             request,
@@ -106,12 +104,11 @@ async def _parts(
             max_files_size=settings.max_upload_size,
             max_metadata_size=settings.max_metadata_size,
         )
-        async with aclosing(incoming) as parts:  # type: ignore[type-var]
+        async with aclosing(incoming) as parts:
             async for part in parts:
                 yield part
     elif is_json(request):
-        raw = await read_json(request, settings.max_metadata_size)
-        body = validated(PublishBody, parse_json(raw))
+        body = validated(PublishBody, await request.json())  # strictly: see JsonRoute
         yield body.details()
         for file in body.uploaded():
             yield file
@@ -190,7 +187,7 @@ async def publish_version(
     The version appears, with the next number, once its bytes are durable; a refused or broken
     upload leaves nothing and takes no number.
     """
-    async with aclosing(_parts(request, services.settings())) as parts:  # type: ignore[type-var]
+    async with aclosing(_parts(request, services.settings())) as parts:
         published = await services.publish_version()(
             PublishVersion(name, actor, parts, idempotency_key)
         )
