@@ -1,25 +1,19 @@
-"""Aliases with their history, and receipts, inside a transaction."""
+"""Aliases with their history, inside a transaction."""
 
 from __future__ import annotations
-
-from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from adapters.sql.database import Transaction
-from adapters.sql.errors import refusing
 from adapters.sql.mapping import (
     alias_values,
     move_values,
-    receipt_values,
     to_alias,
-    to_receipt,
 )
-from adapters.sql.tables import alias_moves, aliases, receipts, versions
-from application.ports.unit_of_work import AliasRepository, Receipt, ReceiptRepository
-from application.times import micros
+from adapters.sql.tables import alias_moves, aliases, versions
+from application.ports.unit_of_work import AliasRepository
 from domain.alias import Alias, AliasMove
-from domain.errors import AliasNotFound, IdempotencyConflict, VersionNotFound
+from domain.errors import AliasNotFound, VersionNotFound
 from domain.model import Model
 from domain.values import AliasName, VersionNumber
 
@@ -37,11 +31,6 @@ MOVES = select(func.count()).where(
 TARGET = select(versions.c.id).where(
     versions.c.model_id == bindparam("model"), versions.c.number == bindparam("version")
 )
-
-RECEIPT = select(receipts).where(
-    receipts.c.actor == bindparam("actor"), receipts.c.key == bindparam("key")
-)
-RECEIPTS_DELETE = delete(receipts).where(receipts.c.at < bindparam("before"))
 
 
 class SqlAliasRepository(AliasRepository):
@@ -85,28 +74,3 @@ class SqlAliasRepository(AliasRepository):
             db.execute(insert(alias_moves), move_values(alias.model_id, move))
 
         await self._run(work)
-
-
-class SqlReceiptRepository(ReceiptRepository):
-    def __init__(self, transaction: Transaction) -> None:
-        self._run = transaction.run
-
-    async def get(self, actor: str, key: str) -> Receipt | None:
-        this = {"actor": actor, "key": key}
-        row = await self._run(lambda db: db.execute(RECEIPT, this).first())
-        return None if row is None else to_receipt(row)
-
-    async def add(self, receipt: Receipt) -> None:
-        def work(db: Connection) -> None:
-            with refusing({"pk_receipts": _used}):
-                db.execute(insert(receipts), receipt_values(receipt))
-
-        await self._run(work)
-
-    async def forget(self, *, older_than: datetime) -> int:
-        values = {"before": micros(older_than)}
-        return await self._run(lambda db: db.execute(RECEIPTS_DELETE, values).rowcount, bulk=True)
-
-
-def _used() -> IdempotencyConflict:
-    return IdempotencyConflict("Another request used this Idempotency-Key meanwhile.")

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, NullPool, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
-from adapters.sql.errors import is_busy, telling_outages
+from adapters.sql.errors import is_busy, translate_outages
 from domain.errors import DatabaseUnavailable
 
 T = TypeVar("T")
@@ -119,7 +119,7 @@ class SqliteDatabase(Database):
         )
 
     async def point(self, work: Work[T]) -> T:
-        with telling_outages():
+        with translate_outages():
             if self._point is None:
                 self._point = self._connect_impatient()
             try:
@@ -169,7 +169,7 @@ class SqliteDatabase(Database):
         return self._turn[1]
 
     async def _begin_immediate(self, deadline: float) -> Connection:
-        with telling_outages():
+        with translate_outages():
             while True:
                 if self._write is None:
                     self._write = self._connect_impatient()
@@ -201,7 +201,7 @@ class SqliteDatabase(Database):
         Raises:
             DatabaseUnavailable
         """
-        with telling_outages():
+        with translate_outages():
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -242,7 +242,7 @@ class SqliteDatabase(Database):
         Raises:
             DatabaseUnavailable
         """
-        with telling_outages(), self._engine.connect() as connection:
+        with translate_outages(), self._engine.connect() as connection:
             yield connection
 
     def dispose(self) -> None:
@@ -283,7 +283,7 @@ class _SqliteTransaction(Transaction):
         assert self._open, "the transaction has ended"
         if bulk:
             return await _finish(self._thread, lambda: work(self._connection))
-        with telling_outages():
+        with translate_outages():
             return work(self._connection)
 
     async def commit(self) -> None:
@@ -332,7 +332,7 @@ async def _finish(executor: ThreadPoolExecutor, function: Callable[[], T]) -> T:
                 await asyncio.wait([future])
             except asyncio.CancelledError as error:
                 cancelled = error
-    with telling_outages():
+    with translate_outages():
         result = future.result()
     if cancelled is not None:
         raise cancelled

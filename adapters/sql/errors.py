@@ -77,8 +77,8 @@ def is_busy(error: DBAPIError) -> bool:
 
 
 @contextmanager
-def telling_outages() -> Iterator[None]:
-    """Raises DatabaseUnavailable for what is no fault of the statement: locks, disks, files."""
+def translate_outages() -> Iterator[None]:
+    """Raises DatabaseUnavailable for failures outside the statement: locks, disks, files."""
     try:
         yield
     except DBAPIError as error:

@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, FromClause, Select, and_, bindparam, select
 
-from adapters.sql.drivers import INDEXED, Driver, conjuncts, drivers, size_of
 from adapters.sql.filters import MODELS, Condition, Listed, condition, entry, unindexed
+from adapters.sql.index_ranges import INDEXED, IndexRange, conjuncts, index_ranges, size_of
 from adapters.sql.paging import SortKey, after
 from adapters.sql.tables import models, version_labels, versions
 from application.filters import (
@@ -25,8 +25,8 @@ from application.filters import (
     Scope,
 )
 
-FEW = 4_000
-"""So many rows are collected and sorted in the time that a walk past as many others takes."""
+SORT_LIMIT = 4_000
+"""Up to this many matching rows, sorting them is faster than walking an index in order."""
 
 MODEL_KEY = select(models.c.id, models.c.version_count).where(models.c.name == bindparam("name"))
 _MODEL = Field(Scope.ATTRIBUTE, "model")
@@ -37,77 +37,78 @@ class Scan:
     """A list, and what is known about it.
 
     Attributes:
-        model_id: of the one model whose versions are listed, or can match.
-        across: whether the list is one across models, also if only one can match.
-        most: how many rows there are at most, where that is known.
-        few: so many rows are rather sorted than walked past.
+        model_id: the only model whose versions can match, where there is one.
+        all_models: whether the list is across models, even if the filter leaves only one.
+        most: an upper bound of the number of rows, where one is known.
+        sort_limit: up to so many matches are collected and sorted rather than walked past.
     """
 
     listed: Listed
     filter: Expression | None = None
     order: tuple[OrderTerm, ...] = ()
     model_id: str | None = None
-    across: bool = True
+    all_models: bool = True
     most: int | None = None
-    few: int = FEW
+    sort_limit: int = SORT_LIMIT
 
     @property
     def tie_break(self) -> SortKey:
         """The default order: models by name, versions from the newest."""
         if self.listed is MODELS:
             return SortKey(models.c.name, descending=False)
-        return SortKey(versions.c.id if self.across else versions.c.number, descending=True)
+        return SortKey(versions.c.id if self.all_models else versions.c.number, descending=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which range to drive from, if any, and whether few rows are left to be sorted."""
+    """Which index range to read, if any, and whether its rows are sorted afterwards."""
 
-    driver: Driver | None = None
-    few: bool = False
+    index_range: IndexRange | None = None
+    sort: bool = False
 
 
-Spot = tuple[Any, tuple[Any, ...]]
+RowKey = tuple[Any, tuple[Any, ...]]
 """The id of a row and its keys in the order of the list."""
 
 
-def find(db: Connection, scan: Scan, size: int, values: Sequence[Any] | None) -> list[Spot]:
+def find(db: Connection, scan: Scan, size: int, values: Sequence[Any] | None) -> list[RowKey]:
     """Up to ``size`` rows after the one with these values.
 
-    There are two good ways to a page. Where few rows can match, they are collected through the
-    index that knows them, and sorted. Where many match, the index of the order is walked, each row
-    is probed, and the page is soon full. Which way is better nobody knows in advance, so the
-    ranges of indexes that the parts of the filter allow are counted, each up to ``few``. If none is
-    that small, but one is a single value (of a tag, a parameter, the creator) in a list across
-    models, then it lies in default order already and is walked in place of the table. Where many
-    rows match but the wanted ones lie far back, a walk costs one probe for each row before them.
+    There are two strategies. Sort: where few rows can match, collect them through the index that
+    selects them, and sort them. Walk: where many match, read the index of the requested order and
+    probe each row; the page is soon full. To choose, every index range that a part of the filter
+    allows is counted, up to ``sort_limit``: the smallest is sorted if it stays within the limit.
+    Otherwise the order is walked; in default order across all models, a range with a single value
+    (of a tag, a parameter, the creator) is in that order too, and is walked instead of the table.
+    The worst case: many rows match, but the wanted ones come late; a walk then costs one probe for
+    each row before them.
 
-    An order by a metric is walked in the metric's index first, then over the rows without it.
+    An order by a metric walks the metric's index first, then the rows without that metric.
     """
     narrowed = _narrow(db, scan)
     if narrowed is None:
         return []
     plan = choose(db, narrowed)
-    if plan.few or not scan.order or scan.order[0].field.scope is not Scope.METRICS:
-        return _spots(db, page(narrowed, plan, size, values))
-    spots: list[Spot] = []
+    if plan.sort or not scan.order or scan.order[0].field.scope is not Scope.METRICS:
+        return _row_keys(db, page(narrowed, plan, size, values))
+    found: list[RowKey] = []
     if values is None or values[0] is not None:
-        spots = _spots(db, measured_page(narrowed, size, values))
+        found = _row_keys(db, measured_page(narrowed, size, values))
         values = None
-    if len(spots) < size:
+    if len(found) < size:
         rest = unmeasured(narrowed)
         left = None if values is None else values[1:]
-        more = _spots(db, page(rest, Plan(), size - len(spots), left))
-        spots += [(this, (None, *keys)) for this, keys in more]
-    return spots
+        more = _row_keys(db, page(rest, Plan(), size - len(found), left))
+        found += [(this, (None, *keys)) for this, keys in more]
+    return found
 
 
-def _spots(db: Connection, statement: Select[Any]) -> list[Spot]:
+def _row_keys(db: Connection, statement: Select[Any]) -> list[RowKey]:
     return [(row[0], tuple(row[1:])) for row in db.execute(statement)]
 
 
 def _narrow(db: Connection, scan: Scan) -> Scan | None:
-    """With what is known about the model, where the filter names one; None if there is none."""
+    """The scan limited to the model that the filter names, if it does; None if that is absent."""
     if scan.model_id is not None or scan.listed is MODELS:
         return scan
     for part in conjuncts(scan.filter):
@@ -121,43 +122,47 @@ def _narrow(db: Connection, scan: Scan) -> Scan | None:
 
 
 def choose(db: Connection, scan: Scan) -> Plan:
-    """The way to a page; see :func:`find`."""
-    if scan.most is not None and scan.most <= scan.few:
-        return Plan(few=True)
-    candidates = drivers(scan.listed, scan.filter)
+    """Chooses between sorting and walking; see :func:`find`."""
+    if scan.most is not None and scan.most <= scan.sort_limit:
+        return Plan(sort=True)
+    candidates = index_ranges(scan.listed, scan.filter)
     if not candidates:
         return Plan()
-    sizes = db.execute(select(*(size_of(scan.listed, d, scan.few + 1) for d in candidates))).one()
-    size, driver = min(zip(sizes, candidates, strict=True), key=lambda counted: counted[0])
-    if size <= scan.few:
-        return Plan(driver, few=True)
-    if scan.order or not scan.across:
+    sizes = db.execute(
+        select(*(size_of(scan.listed, d, scan.sort_limit + 1) for d in candidates))
+    ).one()
+    size, index_range = min(zip(sizes, candidates, strict=True), key=lambda counted: counted[0])
+    if size <= scan.sort_limit:
+        return Plan(index_range, sort=True)
+    if scan.order or not scan.all_models:
         return Plan()
     own = [d for d in candidates if d.order is not None and _in_order(scan, d)]
     return Plan(own[0] if own else None)
 
 
-def _in_order(scan: Scan, driver: Driver) -> bool:
-    return scan.listed is not MODELS or driver.source is None
+def _in_order(scan: Scan, index_range: IndexRange) -> bool:
+    return scan.listed is not MODELS or index_range.source is None
 
 
 def page(scan: Scan, plan: Plan, size: int, values: Sequence[Any] | None) -> Select[Any]:
-    """The rows by way of the driver, or of the order."""
-    driver, tie_break = plan.driver, scan.tie_break
+    """Selects a page through the plan's index range, or by walking the order."""
+    index_range, tie_break = plan.index_range, scan.tie_break
     table: FromClause = scan.listed.table
     conditions: list[Condition] = []
-    if driver is not None:
-        conditions.append(driver.range)
-        if driver.source is not None:
-            table = driver.source.join(table, driver.join)
-        if not plan.few and driver.order is not None:
-            tie_break = replace(tie_break, column=driver.order)
+    if index_range is not None:
+        conditions.append(index_range.condition)
+        if index_range.source is not None:
+            table = index_range.source.join(table, index_range.join)
+        if not plan.sort and index_range.order is not None:
+            tie_break = replace(tie_break, column=index_range.order)
     if scan.model_id is not None:
-        direct = driver is None and (plan.few or not (scan.across or _in_index_order(scan)))
+        direct = index_range is None and (
+            plan.sort or not (scan.all_models or _in_index_order(scan))
+        )
         conditions.append(_of_model(scan.model_id, direct=direct))
     table, keys = _keys(scan, table, scan.order)
     keys.append(tie_break)
-    if plan.few:
+    if plan.sort:
         # To be sorted: no planner shall walk the table instead because it lies in this order.
         keys[0] = replace(keys[0], column=unindexed(keys[0].column))
     statement = _ordered(scan, table, keys, values)
@@ -175,7 +180,7 @@ def measured_page(scan: Scan, size: int, values: Sequence[Any] | None) -> Select
     table: FromClause = metric.join(versions, versions.c.id == unindexed(metric.c.version_id))
     table, keys = _keys(scan, table, others)
     tie_break = scan.tie_break
-    if scan.across and first.descending:
+    if scan.all_models and first.descending:
         tie_break = replace(tie_break, column=metric.c.version_id)
     keys = [SortKey(metric.c.number, first.descending), *keys, tie_break]
     statement = _ordered(scan, table, keys, values)
@@ -185,7 +190,7 @@ def measured_page(scan: Scan, size: int, values: Sequence[Any] | None) -> Select
 
 
 def unmeasured(scan: Scan) -> Scan:
-    """The list of those without that metric, in the order of the terms that follow."""
+    """The scan of the rows without that metric, in the order of the remaining terms."""
     without = IsNull(scan.order[0].field)
     both = without if scan.filter is None else And((without, scan.filter))
     return replace(scan, filter=both, order=scan.order[1:])

@@ -18,7 +18,7 @@ from sqlalchemy import (
 
 from adapters.sql.database import Database
 from adapters.sql.filters import MODELS, VERSIONS
-from adapters.sql.lists import FEW, MODEL_KEY, Scan, find
+from adapters.sql.lists import MODEL_KEY, SORT_LIMIT, Scan, find
 from adapters.sql.mapping import (
     SEPARATOR,
     AnyRow,
@@ -118,12 +118,12 @@ class SqlRegistryReader(RegistryReader):
     """Point reads where the caller runs, lists and counts in a thread.
 
     Args:
-        few: see :func:`adapters.sql.lists.find`.
+        sort_limit: see :func:`adapters.sql.lists.find`.
     """
 
-    def __init__(self, database: Database, *, few: int = FEW) -> None:
+    def __init__(self, database: Database, *, sort_limit: int = SORT_LIMIT) -> None:
         self._database = database
-        self._few = few
+        self._sort_limit = sort_limit
 
     async def model(self, name: ModelName) -> Found[ModelRecord]:
         return await self._database.point(
@@ -132,7 +132,7 @@ class SqlRegistryReader(RegistryReader):
 
     async def models(self, page: PageRequest) -> Page[ModelRecord]:
         def work(db: Connection) -> Page[ModelRecord]:
-            scan = Scan(MODELS, page.filter, page.order, few=self._few)
+            scan = Scan(MODELS, page.filter, page.order, sort_limit=self._sort_limit)
             return _page(db, scan, page, MODELS_BY_ID, lambda row: to_model_record(row).record)
 
         return await self._database.search(work)
@@ -154,11 +154,11 @@ class SqlRegistryReader(RegistryReader):
         self, page: PageRequest, *, model: ModelName | None = None
     ) -> Page[VersionRecord]:
         def work(db: Connection) -> Page[VersionRecord]:
-            scan = Scan(VERSIONS, page.filter, page.order, few=self._few)
+            scan = Scan(VERSIONS, page.filter, page.order, sort_limit=self._sort_limit)
             if model is not None:
                 known = _one(db, MODEL_KEY, {"name": model}) or _no_model(model)
                 most = known.version_count
-                scan = replace(scan, model_id=known.id, across=False, most=most)
+                scan = replace(scan, model_id=known.id, all_models=False, most=most)
             return _page(db, scan, page, VERSIONS_BY_ID, lambda row: to_version_record(row).record)
 
         return await self._database.search(work)
@@ -249,11 +249,11 @@ def _page(
     scope = (scan.listed.table.name, scan.model_id, scan.filter, scan.order)
     count = len(scan.order) + 1
     values = None if page.token is None else read_token(scope, page.token, count)
-    spots = find(db, scan, page.size + 1, values)
-    shown = spots[: page.size]
+    found = find(db, scan, page.size + 1, values)
+    shown = found[: page.size]
     rows = {row.id: row for row in db.execute(by_id, {"ids": [this for this, _ in shown]})}
     items = [record(rows[this]) for this, _ in shown if this in rows]
-    more = len(spots) > page.size
+    more = len(found) > page.size
     return Page(items, write_token(scope, shown[-1][1]) if more else None)
 
 

@@ -13,7 +13,7 @@ from anyio.to_thread import run_sync
 from sqlalchemy import Connection, Row, Select, select
 
 from adapters.sql.database import SqliteDatabase
-from adapters.sql.errors import telling_outages
+from adapters.sql.errors import translate_outages
 from adapters.sql.mapping import to_alias, to_model, to_move, to_retired_name, to_version
 from adapters.sql.tables import alias_moves, aliases, models, retired_names, versions
 from application.ports.registry_snapshot import RegistrySnapshot
@@ -94,11 +94,11 @@ class SqlRegistrySnapshot(RegistrySnapshot):
 
     def _execute(self, statement: Select[Any]) -> Iterator[Row[Any]]:
         assert self._connection is not None, "enter the snapshot first"
-        with telling_outages():
+        with translate_outages():
             result = self._connection.execution_options(yield_per=_FETCHED).execute(statement)
             return iter(result)
 
 
 def _next(rows: Iterator[Row[Any]], read: Callable[[Row[Any]], T]) -> list[T]:
-    with telling_outages():
+    with translate_outages():
         return [read(row) for row in islice(rows, _FETCHED)]

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from adapters.sql.alias_repository import SqlAliasRepository, SqlReceiptRepository
+from adapters.sql.alias_repository import SqlAliasRepository
 from adapters.sql.database import Database, Transaction
+from adapters.sql.receipt_repository import SqlReceiptRepository
 from adapters.sql.repositories import SqlModelRepository, SqlVersionRepository
 from application.ports.unit_of_work import UnitOfWork
 from domain.events import Event

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adapters.sql.lists import FEW
+from adapters.sql.lists import SORT_LIMIT
 from adapters.sql.reader import SqlRegistryReader
 from application.filters import (
     And,
@@ -208,14 +208,14 @@ def test_sql_and_memory_list_the_same_whichever_way_rows_are_found(
             )
             model = data.draw(st.none() | MODEL_NAMES.map(ModelName))
             expected = loop.run(_pages(partial(memory.reader.versions, model=model), request))
-            for few in (0, 2, FEW):
-                reader = SqlRegistryReader(database, few=few)
+            for limit in (0, 2, SORT_LIMIT):
+                reader = SqlRegistryReader(database, sort_limit=limit)
                 found = loop.run(_pages(partial(reader.versions, model=model), request))
-                assert found == expected, f"few={few}"
+                assert found == expected, f"sort_limit={limit}"
             request = PageRequest(
                 data.draw(st.none() | MODEL_FILTERS), data.draw(MODEL_ORDERS), size
             )
             expected = loop.run(_pages(memory.reader.models, request))
-            for few in (0, FEW):
-                reader = SqlRegistryReader(database, few=few)
-                assert loop.run(_pages(reader.models, request)) == expected, f"few={few}"
+            for limit in (0, SORT_LIMIT):
+                reader = SqlRegistryReader(database, sort_limit=limit)
+                assert loop.run(_pages(reader.models, request)) == expected, f"sort_limit={limit}"

@@ -16,12 +16,13 @@ from adapters.sql import (
     blob_references,
     lists,
     reader,
+    receipt_repository,
     repositories,
     snapshot,
     tables,
 )
-from adapters.sql.drivers import drivers, size_of
 from adapters.sql.filters import MODELS, VERSIONS, Listed
+from adapters.sql.index_ranges import index_ranges, size_of
 from adapters.sql.lists import Plan, Scan
 from application.filters import Expression, OrderTerm, Scope
 from tests.integration.test_sql_lists import (
@@ -36,7 +37,15 @@ DIALECTS: list[Dialect] = [
 ]
 WHOLE = [
     pytest.param(statement, id=f"{module.__name__.rsplit('.', 1)[-1]}.{name}")
-    for module in (alias_repository, blob_references, lists, reader, repositories, snapshot)
+    for module in (
+        alias_repository,
+        blob_references,
+        lists,
+        reader,
+        receipt_repository,
+        repositories,
+        snapshot,
+    )
     for name, statement in vars(module).items()
     if isinstance(statement, Executable) and not isinstance(statement, FromClause)
 ]
@@ -65,17 +74,17 @@ def test_the_schema_compiles() -> None:
 
 
 def _compile_lists(
-    listed: Listed, expression: Expression | None, order: tuple[OrderTerm, ...], across: bool
+    listed: Listed, expression: Expression | None, order: tuple[OrderTerm, ...], all_models: bool
 ) -> None:
-    model_id = None if listed is MODELS or across else "a" * 32
-    scan = Scan(listed, expression, order, model_id, across=across)
+    model_id = None if listed is MODELS or all_models else "a" * 32
+    scan = Scan(listed, expression, order, model_id, all_models=all_models)
     values: list[Any] = [None if term.field.scope is Scope.METRICS else 1 for term in order]
-    for driver in (None, *drivers(listed, expression)):
-        if driver is not None:
-            compile_for_all(size_of(listed, driver, 10))
-        for few in (True, False):
+    for index_range in (None, *index_ranges(listed, expression)):
+        if index_range is not None:
+            compile_for_all(size_of(listed, index_range, 10))
+        for sort in (True, False):
             for token in (None, [*values, 1]):
-                compile_for_all(lists.page(scan, Plan(driver, few), 10, token))
+                compile_for_all(lists.page(scan, Plan(index_range, sort), 10, token))
     if order and order[0].field.scope is Scope.METRICS:
         compile_for_all(lists.measured_page(scan, 10, [0.5, *values[1:], 1]))
         compile_for_all(lists.page(lists.unmeasured(scan), Plan(), 10, [*values[1:], 1]))
@@ -84,9 +93,9 @@ def _compile_lists(
 @settings(max_examples=50)
 @given(st.none() | VERSION_FILTERS, VERSION_ORDERS, st.booleans())
 def test_a_list_of_versions_compiles(
-    expression: Expression | None, order: tuple[OrderTerm, ...], across: bool
+    expression: Expression | None, order: tuple[OrderTerm, ...], all_models: bool
 ) -> None:
-    _compile_lists(VERSIONS, expression, order, across)
+    _compile_lists(VERSIONS, expression, order, all_models)
 
 
 @settings(max_examples=20)

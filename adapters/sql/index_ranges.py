@@ -1,4 +1,4 @@
-"""Which ranges of which indexes hold everything that a filter can match."""
+"""Ranges of indexes that contain every row a filter can match."""
 
 from __future__ import annotations
 
@@ -49,16 +49,17 @@ _NAME = Field(Scope.ATTRIBUTE, "name")
 
 
 @dataclass(frozen=True, slots=True)
-class Driver:
+class IndexRange:
     """A range of an index that has every row for which one part of the filter holds.
 
     Attributes:
+        condition: selects the rows of the range.
         source: the index's table, where it is not the list's own, and ``join`` how a row of the
             list is found from it: by expressions that keep a planner from going the other way.
-        order: the column that the range is in order of.
+        order: the column by which the range is sorted, if it is.
     """
 
-    range: Condition
+    condition: Condition
     source: FromClause | None = None
     join: Condition | None = None
     order: ColumnElement[Any] | None = None
@@ -71,8 +72,8 @@ def conjuncts(expression: Expression | None) -> tuple[Expression, ...]:
     return expression.operands if isinstance(expression, And) else (expression,)
 
 
-def drivers(listed: Listed, expression: Expression | None) -> list[Driver]:
-    """One for each field that some part of the filter limits and an index knows about."""
+def index_ranges(listed: Listed, expression: Expression | None) -> list[IndexRange]:
+    """One for each indexed field that a part of the filter limits."""
     groups: dict[tuple[Field, bool], list[_Limit]] = {}
     for part in conjuncts(expression):
         limited = _limit(part)
@@ -82,7 +83,7 @@ def drivers(listed: Listed, expression: Expression | None) -> list[Driver]:
             if len(numeric) == 1:
                 groups.setdefault((field, numeric.pop()), []).append(limit)
     found = (_by_field(listed, *group, limits) for group, limits in groups.items())
-    return [driver for driver in found if driver is not None]
+    return [one for one in found if one is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +111,21 @@ def _limit(part: Expression) -> tuple[Field, _Limit] | None:
             return None
 
 
-def size_of(listed: Listed, driver: Driver, most: int) -> ScalarSelect[int]:
+def size_of(listed: Listed, index_range: IndexRange, most: int) -> ScalarSelect[int]:
     """Counts the rows of the range, up to ``most``."""
-    table = listed.table if driver.source is None else driver.source
-    some = select(literal_column("1", Integer)).select_from(table).where(driver.range).limit(most)
+    table = listed.table if index_range.source is None else index_range.source
+    some = (
+        select(literal_column("1", Integer))
+        .select_from(table)
+        .where(index_range.condition)
+        .limit(most)
+    )
     return select(func.count()).select_from(some.subquery()).scalar_subquery()
 
 
-def _by_field(listed: Listed, field: Field, numeric: bool, limits: list[_Limit]) -> Driver | None:
+def _by_field(
+    listed: Listed, field: Field, numeric: bool, limits: list[_Limit]
+) -> IndexRange | None:
     if field.scope is Scope.ATTRIBUTE:
         return _by_attribute(listed, field, limits)
     if field.scope is Scope.ALIAS:
@@ -125,7 +133,7 @@ def _by_field(listed: Listed, field: Field, numeric: bool, limits: list[_Limit])
     return _by_label(listed, field, numeric, limits)
 
 
-def _by_label(listed: Listed, field: Field, numeric: bool, limits: list[_Limit]) -> Driver:
+def _by_label(listed: Listed, field: Field, numeric: bool, limits: list[_Limit]) -> IndexRange:
     labels = listed.labels.alias("driver")
     column = labels.c.number if numeric else labels.c.value
     bounds: list[Condition] = [column.is_not(None), entry(labels, field)]
@@ -133,7 +141,7 @@ def _by_label(listed: Listed, field: Field, numeric: bool, limits: list[_Limit])
         values = [as_number(v) if numeric else as_text(v)[:HEAD] for v in limit.values]
         bounds += _bounds(column, limit.operator, values)
     owner = labels.c[listed.owner]
-    return Driver(
+    return IndexRange(
         and_(*bounds),
         source=labels,
         join=listed.table.c.id == unindexed(owner),
@@ -141,7 +149,7 @@ def _by_label(listed: Listed, field: Field, numeric: bool, limits: list[_Limit])
     )
 
 
-def _by_attribute(listed: Listed, field: Field, limits: list[_Limit]) -> Driver | None:
+def _by_attribute(listed: Listed, field: Field, limits: list[_Limit]) -> IndexRange | None:
     if field != _NAME if listed.table is models else field not in INDEXED:
         return None
     column = listed.attributes[field.key]
@@ -149,12 +157,12 @@ def _by_attribute(listed: Listed, field: Field, limits: list[_Limit]) -> Driver 
     if not bounds:
         return None
     if listed.table is models:
-        return Driver(and_(*bounds), order=column)
+        return IndexRange(and_(*bounds), order=column)
     single = any(limit.single for limit in limits)
-    return Driver(and_(*bounds), order=versions.c.id if single else None)
+    return IndexRange(and_(*bounds), order=versions.c.id if single else None)
 
 
-def _by_alias(listed: Listed, limits: list[_Limit]) -> Driver | None:
+def _by_alias(listed: Listed, limits: list[_Limit]) -> IndexRange | None:
     names = [limit.values[0] for limit in limits if limit.single]
     if not names:
         return None
@@ -164,7 +172,7 @@ def _by_alias(listed: Listed, limits: list[_Limit]) -> Driver | None:
         if listed.table is models
         else and_(versions.c.model_id == model, versions.c.number == unindexed(aliases.c.version))
     )
-    return Driver(aliases.c.name == names[0], source=aliases, join=join)
+    return IndexRange(aliases.c.name == names[0], source=aliases, join=join)
 
 
 def _bounds(column: ColumnElement[Any], operator: str, values: Sequence[Any]) -> list[Condition]:
