@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from application.ports import Clock, Found, RegistryReader, UnitOfWork
 from application.preconditions import IfMatch, check_match
 from application.records import AliasRecord
-from application.steps import drop, point, store_move
+from application.steps import delete_alias, point_alias, save_alias
 from domain.errors import AliasNotFound, PreconditionFailed
 from domain.model import Model
 from domain.values import AliasName, ModelName, VersionNumber, check_actor
@@ -60,7 +60,7 @@ class SetAliasHandler:
             model = await uow.models.get(command.model)
             await self._check(uow, model, command)
             await uow.versions.get(model, command.version)
-            created = await point(
+            created = await point_alias(
                 uow, model, command.alias, command.version, actor=actor, at=self.clock.now()
             )
             await uow.commit()
@@ -102,7 +102,7 @@ class RollBackAliasHandler:
             check_match(command.if_match, alias.etag)
             move = alias.roll_back(actor=check_actor(command.actor), at=self.clock.now())
             await uow.versions.get(model, alias.version)
-            await store_move(uow, model, alias, move)
+            await save_alias(uow, model, alias, move)
             await uow.commit()
         return await self.reader.alias(command.model, command.alias)
 
@@ -122,5 +122,7 @@ class DeleteAliasHandler:
             model = await uow.models.get(command.model)
             alias = await uow.aliases.get(model, command.alias)
             check_match(command.if_match, alias.etag)
-            await drop(uow, model, alias, actor=check_actor(command.actor), at=self.clock.now())
+            await delete_alias(
+                uow, model, alias, actor=check_actor(command.actor), at=self.clock.now()
+            )
             await uow.commit()

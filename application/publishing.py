@@ -27,7 +27,7 @@ from application.ports import (
     UnitOfWork,
 )
 from application.records import VersionRecord
-from application.steps import point, register
+from application.steps import point_alias, register
 from domain.errors import (
     BlobNotUploaded,
     FieldError,
@@ -299,7 +299,7 @@ class PublishVersionHandler:
                 )
             )
             for alias in details.aliases:
-                await point(uow, model, alias, number, actor=command.actor, at=at)
+                await point_alias(uow, model, alias, number, actor=command.actor, at=at)
             if (key := command.idempotency_key) is not None:
                 receipt = Receipt(command.actor, key, fingerprint, model.id, number, at)
                 await uow.receipts.add(receipt)

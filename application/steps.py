@@ -44,7 +44,7 @@ async def register(
     return model
 
 
-async def point(
+async def point_alias(
     uow: UnitOfWork,
     model: Model,
     name: AliasName,
@@ -61,29 +61,32 @@ async def point(
         alias, move = Alias.assign(
             model_id=model.id, name=name, version=version, actor=actor, at=at, moves=moves
         )
-        await store_move(uow, model, alias, move)
+        await save_alias(uow, model, alias, move)
         return True
     if moved := alias.move(version, actor=actor, at=at):
-        await store_move(uow, model, alias, moved)
+        await save_alias(uow, model, alias, moved)
     return False
 
 
-async def store_move(uow: UnitOfWork, model: Model, alias: Alias, move: AliasMove) -> None:
-    """Keeps an alias that was moved, and counts up what its move shows at."""
+async def save_alias(uow: UnitOfWork, model: Model, alias: Alias, move: AliasMove) -> None:
+    """Saves a new or moved alias, and records the move."""
     await uow.aliases.put(alias, move)
-    await _show(uow, model, move)
+    await _record_move(uow, model, move)
 
 
-async def drop(uow: UnitOfWork, model: Model, alias: Alias, *, actor: str, at: datetime) -> None:
-    """Deletes an alias and closes its history."""
+async def delete_alias(
+    uow: UnitOfWork, model: Model, alias: Alias, *, actor: str, at: datetime
+) -> None:
+    """Deletes an alias; its history stays and gets a last entry."""
     move = alias.remove(actor=actor, at=at)
     await uow.aliases.remove(alias, move)
-    await _show(uow, model, move)
+    await _record_move(uow, model, move)
 
 
-async def _show(uow: UnitOfWork, model: Model, move: AliasMove) -> None:
-    shown_at = {number for number in (move.version, move.previous_version) if number is not None}
-    await uow.versions.bump(model, shown_at)
+async def _record_move(uow: UnitOfWork, model: Model, move: AliasMove) -> None:
+    """Records the event, and raises the revisions of the versions and the model that show it."""
+    affected = {number for number in (move.version, move.previous_version) if number is not None}
+    await uow.versions.bump(model, affected)
     model.touch(move.at)
     await uow.models.save(model)
     uow.record(

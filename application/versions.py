@@ -14,7 +14,7 @@ from application.preconditions import (
     text_or_empty,
 )
 from application.records import VersionRecord
-from application.steps import drop
+from application.steps import delete_alias
 from domain.errors import FieldError, VersionImmutable
 from domain.events import VersionDeleted, VersionUpdated
 from domain.values import ModelName, VersionNumber, check_actor
@@ -103,7 +103,7 @@ class DeleteVersionHandler:
             aliases = await uow.aliases.pointing_at(model, command.version)
             version.check_deletable((alias.name for alias in aliases), force=command.force)
             for alias in aliases:
-                await drop(uow, model, alias, actor=actor, at=at)
+                await delete_alias(uow, model, alias, actor=actor, at=at)
             await uow.versions.remove(version)
             model.touch(at)
             await uow.models.save(model)

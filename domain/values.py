@@ -382,8 +382,8 @@ def check_parameters(raw: Mapping[str, object]) -> dict[str, JsonScalar]:
     return parameters
 
 
-def at(pointer: str, error: ModelyardError) -> ModelyardError:
-    """The same error, told of the field at ``pointer``."""
+def relocated(pointer: str, error: ModelyardError) -> ModelyardError:
+    """The same error, with ``pointer`` as the field at fault."""
     moved = [FieldError(pointer, error.errors[0].message if error.errors else error.detail)]
     return type(error)(error.detail, errors=moved)
 

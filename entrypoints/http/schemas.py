@@ -20,7 +20,7 @@ from domain.values import (
     JsonScalar,
     ModelName,
     VersionNumber,
-    at,
+    relocated,
 )
 from domain.version import Parent, VersionDetails
 
@@ -156,7 +156,7 @@ def _named(kind: type[N], text: str, pointer: str) -> N:
     try:
         return kind(text)
     except ModelyardError as error:
-        raise at(pointer, error) from None
+        raise relocated(pointer, error) from None
 
 
 class UploadedFileReference(_Strict):

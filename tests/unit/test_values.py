@@ -36,7 +36,6 @@ from domain.values import (
     Latest,
     ModelName,
     VersionNumber,
-    at,
     check_actor,
     check_metrics,
     check_parameters,
@@ -44,6 +43,7 @@ from domain.values import (
     check_tags,
     check_text,
     parse_reference,
+    relocated,
     unique,
 )
 
@@ -558,11 +558,11 @@ def test_a_list_that_names_something_twice_points_at_the_second() -> None:
 def test_an_error_can_be_told_of_the_field_it_came_from() -> None:
     with pytest.raises(InvalidDigest) as refusal:
         Digest("x")
-    told = at("/files/3/sha256", refusal.value)
+    told = relocated("/files/3/sha256", refusal.value)
     assert type(told) is InvalidDigest
     assert told.detail == refusal.value.detail
     assert [field.pointer for field in told.errors] == ["/files/3/sha256"]
-    plain = at("/parents/0/version", InvalidReference("no fields"))
+    plain = relocated("/parents/0/version", InvalidReference("no fields"))
     assert plain.errors == (FieldError("/parents/0/version", "no fields"),)
 
 
