@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 
 import portalocker
 
+from application.os_errors import reason_of
 from application.ports.lock_manager import LockManager
 from domain.errors import LockTimeout, StoreUnavailable
 
@@ -82,7 +83,9 @@ class FileLockManager(LockManager):
                 self._folder.mkdir(parents=True, exist_ok=True)
                 return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise StoreUnavailable.because("A lock file cannot be opened", error) from error
+            raise StoreUnavailable(
+                f"A lock file cannot be opened ({reason_of(error)}); try again later."
+            ) from error
 
     @staticmethod
     async def _lock(fd: int, deadline: float, timeout: float) -> None:  # noqa: ASYNC109

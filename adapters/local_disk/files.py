@@ -26,6 +26,7 @@ from pathlib import Path
 
 import portalocker
 
+from application.os_errors import reason_of
 from application.ports.artifact_store import BlobInfo
 from application.times import micros, moment
 from domain.errors import BlobNotFound, InvalidDigest, StoreFull, StoreUnavailable
@@ -45,7 +46,9 @@ def as_store_errors() -> Iterator[None]:
             raise StoreFull(
                 "The artifact store has no room left; free some, or try again later."
             ) from error
-        raise StoreUnavailable.because("The artifact store cannot be used now", error) from error
+        raise StoreUnavailable(
+            f"The artifact store cannot be used now ({reason_of(error)}); try again later."
+        ) from error
 
 
 def write_all(fd: int, content: bytes | bytearray) -> None:
