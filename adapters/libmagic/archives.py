@@ -39,7 +39,7 @@ def zip_names(head: bytes) -> list[str]:
         name = head[at + 30 : at + 30 + length]
         if len(name) == length and length:
             names.append(name.decode("utf-8", "replace"))
-        at = head.find(b"PK\x03\x04", at + 30)
+        at = head.find(b"PK\x03\x04", at + 30 + length)
     return names
 
 
@@ -119,7 +119,8 @@ def _without_models(
     files: Sequence[str], kind: str, media_type: str, *, least: int
 ) -> NotAModel | None:
     """An archive of nothing but pictures, documents, programs and the like."""
-    if len(files) < least or not all(NEVER_MODELS.search(name) for name in files):
+    # Of names that anybody may have made up, however long, the end is looked at.
+    if len(files) < least or not all(NEVER_MODELS.search(name[-16:]) for name in files):
         return None
     shown = ", ".join(_printable(name) for name in files[:3])
     more = f" and {len(files) - 3} more" if len(files) > 3 else ""

@@ -37,8 +37,9 @@ _SCRIPT = re.compile(rb"#![ \t]*/[\x21-\x7e][\t\x20-\x7e]*")
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _MARKUP_ALLOWED = re.compile(r"\.(?:md|markdown|rst|txt|jinja2?|j2)$", re.IGNORECASE)
 _PAGE = re.compile(rb"(?:\xef\xbb\xbf|\s)*<(?:!doctype|html)\b", re.IGNORECASE)
+# Nothing that was passed over is tried another way: comments could be cut in 2 ** n ways.
 _MARKUP = re.compile(
-    rb"(?:\xef\xbb\xbf|\s|<\?xml[^>]*>|<!--.{0,4096}?-->)*"
+    rb"(?>\xef\xbb\xbf|\s|<\?xml[^>]*>|<!--.{0,4096}?-->)*+"
     rb"<(?:!doctype|html|head|body|title|meta|script|style|table|div|h[1-6]|p|a|center|svg)\b",
     re.IGNORECASE | re.DOTALL,
 )
@@ -132,7 +133,7 @@ def for_people(description: str, media_type: str) -> str:
     parts = [part.strip() for part in description.split(",")]
     vague = parts[0].startswith(_VAGUE)
     name = ", ".join(parts[:2]) if vague else parts[0]
-    name = re.sub(r"\s*(?:\[[^\]]*\]|\([^)]*\))|:$", "", name)
+    name = re.sub(r"\s*(?:\[[^\]]*\]|\([^)]*\))|:$", "", name[:300])
     name = "".join(c if c.isprintable() else "?" for c in name)[:100]
     kind = _KINDS.get(media_type.split("/", maxsplit=1)[0])
     if vague and kind:

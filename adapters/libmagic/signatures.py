@@ -153,7 +153,7 @@ def _markup(head: bytes) -> Recognised:
         return _json(head)
     if start.startswith(b"<") and b"<PMML" in start:
         return Known("pmml", "application/xml")
-    if start.startswith(b"<") and re.search(rb"<net\s[^>]*name=", start) and b"<layers" in start:
+    if start.startswith(b"<") and re.search(rb"<net\s[^<>]*name=", start) and b"<layers" in start:
         return Known("openvino-ir", "application/xml")
     return None
 

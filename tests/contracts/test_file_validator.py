@@ -9,6 +9,8 @@ import json
 import lzma
 import pickle
 import struct
+import subprocess
+import sys
 import tarfile
 import zipfile
 import zlib
@@ -35,6 +37,8 @@ from tests.contracts.file_validator import (
 from tests.support.aio import Loop
 
 pytestmark = pytest.mark.anyio
+
+ROOT = Path(__file__).parents[2]
 
 
 class TestMemoryFileValidator(FileValidatorContract):
@@ -337,6 +341,47 @@ class TestLibmagicValidator(FileValidatorContract):
     ) -> None:
         verdict = await both(validator, content, name)
         assert (verdict.format, verdict.findings) == (expected, ())
+
+
+_HOSTILE = """
+import struct
+
+from adapters.libmagic import archives, naming, signatures
+from domain.values import FilePath
+
+path = FilePath("config.json")
+for head in (
+    b"<!---->" * 9_000 + b"<foo><html>",
+    b"<!-- -- > " * 6_000 + b"<html>",
+    b"<?xml>" * 10_000 + b"<foo>",
+    b"\\xef\\xbb\\xbf \\n" * 12_000 + b"<foo>",
+    b"<" + b"<net " * 12_000 + b"<layers",
+    b"c" + b"a." * 32_000,
+    b"#! " + b" " * 60_000,
+):
+    signatures.recognise(head, path)
+    naming.refuses("text/html", head, path)
+naming.for_people("[" * 64_000, "image/png")
+naming.for_people(" " * 64_000 + "x", "image/png")
+name = b"." * 63_996 + b".jpg"
+header = b"PK\\1\\2" + b"\\0" * 24 + struct.pack("<HHH", len(name), 0, 0) + b"\\0" * 12
+names = archives._directory_names((header + name) * 65)
+assert len(names) == 65
+assert isinstance(archives.zip_kind(names * 20, path, complete=True), signatures.NotAModel)
+member = b"PK\\3\\4" + b"\\xff" * 22 + struct.pack("<HH", 32_000, 0)
+assert len(archives.zip_names(member * 2_000)) == 1
+"""
+
+
+def test_no_bytes_keep_it_busy() -> None:
+    """Where an expression has to look at the same bytes again and again, this takes hours."""
+    subprocess.run([sys.executable, "-c", _HOSTILE], cwd=ROOT, timeout=15, check=True)
+
+
+@pytest.mark.parametrize("before", [b"", b"<!-- a --> ", b"<!---->" * 3])
+async def test_markup_is_found_behind_comments(before: bytes) -> None:
+    assert refusals(await both(_VALIDATOR, before + b"<html><body>no</body></html>", "c.json"))
+    assert not refusals(await both(_VALIDATOR, before + b"<foo><html></html></foo>", "c.json"))
 
 
 def _real_models(folder: Path) -> Iterator[tuple[Path, str]]:
