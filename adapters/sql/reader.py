@@ -13,6 +13,7 @@ from sqlalchemy import (
     bindparam,
     cast,
     func,
+    literal_column,
     select,
 )
 
@@ -43,10 +44,12 @@ from domain.values import AliasName, Latest, ModelName, Reference
 T = TypeVar("T")
 
 _NAMED = models.c.name == bindparam("name")
+# A bound separator would be rendered into the statement anew with every execution.
+_SEPARATOR: Any = literal_column(f"'{SEPARATOR}'", String)
 _MODEL_ALIASES = (
     select(
         func.aggregate_strings(
-            aliases.c.name.concat("=").concat(cast(aliases.c.version, String)), SEPARATOR
+            aliases.c.name.concat("=").concat(cast(aliases.c.version, String)), _SEPARATOR
         )
     )
     .where(aliases.c.model_id == models.c.id)
@@ -54,7 +57,7 @@ _MODEL_ALIASES = (
     .scalar_subquery()
 )
 _VERSION_ALIASES = (
-    select(func.aggregate_strings(aliases.c.name, SEPARATOR))
+    select(func.aggregate_strings(aliases.c.name, _SEPARATOR))
     .where(aliases.c.model_id == versions.c.model_id, aliases.c.version == versions.c.number)
     .correlate(versions)
     .scalar_subquery()

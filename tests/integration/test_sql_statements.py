@@ -65,6 +65,15 @@ def test_a_statement_compiles(statement: ClauseElement) -> None:
     compile_for_all(statement)
 
 
+POINT_READS = ["MODEL", "MODEL_KEY", "VERSION_BY_NUMBER", "VERSION_LATEST", "VERSION_BY_ALIAS"]
+
+
+@pytest.mark.parametrize("name", [*POINT_READS, "ALIAS"])
+def test_the_text_of_a_point_read_is_made_once(name: str) -> None:
+    for dialect in DIALECTS:
+        assert "POSTCOMPILE" not in str(getattr(reader, name).compile(dialect=dialect))
+
+
 def test_the_schema_compiles() -> None:
     for table in tables.metadata.sorted_tables:
         compile_for_all(CreateTable(table))
