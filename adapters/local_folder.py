@@ -18,7 +18,7 @@ _LISTED = 500
 
 
 class LocalFolder(Folder):
-    """Files are written under a passing name in their folder, synced, and renamed.
+    """Files are written under a temporary name in their folder, synced, and renamed.
 
     Args:
         root: the folder; made when the first file is written.

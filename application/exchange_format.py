@@ -1,4 +1,4 @@
-"""How an export writes a registry down.
+"""The file format of exports.
 
 ::
 
@@ -55,12 +55,12 @@ T = TypeVar("T")
 
 
 def model_file(model_id: str) -> str:
-    """Where a model's lines lie."""
+    """The path of a model's file."""
     return f"models/{model_id}.jsonl"
 
 
 def blob_file(digest: Digest) -> str:
-    """Where a blob's bytes lie."""
+    """The path of a blob."""
     return f"blobs/{digest[:2]}/{digest}"
 
 

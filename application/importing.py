@@ -47,8 +47,8 @@ class Import:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """``present``: models that were there just as exported, from an import that broke off, say.
-    ``skipped``: names that another model bears. ``blobs`` and ``size`` (bytes): what was copied."""
+    """``present``: models that existed already, identical to the export (an import resumed, say).
+    ``skipped``: names that other models use. ``blobs`` and ``size`` (bytes): what was copied."""
 
     models: int
     versions: int
@@ -77,7 +77,7 @@ class _CheckedModel:
 
 @dataclass(slots=True)
 class _Checked:
-    """What a whole and sound export holds; ``blobs`` with their sizes."""
+    """The content of a complete and undamaged export; ``blobs`` with their sizes."""
 
     models: list[_CheckedModel] = field(default_factory=list)
     retired: dict[str, RetiredName] = field(default_factory=dict)
@@ -152,7 +152,7 @@ class ImportHandler:
         return new, present, skipped
 
     async def _bring(self, folder: Folder, digest: Digest, size: int) -> bool:
-        """Makes sure that the blob is in the store; True when it was not."""
+        """Copies the blob unless the store has it; returns whether it was copied."""
         there = await self.store.renew(digest)
         if there is not None and there.size == size:
             return False

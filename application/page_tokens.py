@@ -1,4 +1,4 @@
-"""Opaque page tokens: where a page of a list ended, sealed so that only that list takes it back."""
+"""Opaque page tokens: the sort keys of a page's last row, and a checksum that names the list."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Key = str | int | float | None
 
 
 def write_token(scope: object, keys: Sequence[Key]) -> str:
-    """Says which row a page ended with.
+    """Encodes where a page ended.
 
     Args:
-        scope: what tells this list from others, its filter and order included; its ``repr`` counts.
-        keys: the row's place in the list's total order.
+        scope: identifies the list, its filter and order included, by its ``repr``.
+        keys: the last row's values in the list's total order.
     """
     packed = json.dumps([_seal(scope, keys), *keys], separators=(",", ":"))
     return base64.urlsafe_b64encode(packed.encode()).rstrip(b"=").decode()
@@ -44,7 +44,7 @@ def read_token(scope: object, token: str, count: int = 1) -> list[Key]:
 
 
 def _is_key(value: object) -> bool:
-    """The seal keeps lists apart, not forgers out: what reaches the database is looked at."""
+    """The checksum is no signature, so whatever could reach the database is checked."""
     if isinstance(value, int):
         return abs(value) < 2**63 and not isinstance(value, bool)
     return value is None or isinstance(value, str | float)

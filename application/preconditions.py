@@ -1,4 +1,4 @@
-"""Conditions a client puts on a change, and merge patches."""
+"""Conditional requests (If-Match) and JSON merge patches."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from domain.errors import (
 )
 
 IfMatch = frozenset[str] | None
-"""Entity tags without quotes, one of them the present one; ``*`` takes any, None asks nothing."""
+"""Entity tags without quotes, one of which must match; ``*`` matches any, None is no condition."""
 
 
 def check_match(if_match: IfMatch, etag: str) -> None:
-    """Lets a change through only if it was meant for the present state (RFC 9110, 13.1.1).
+    """Refuses a change unless the current entity tag matches (RFC 9110, 13.1.1).
 
     Raises:
-        PreconditionFailed: the state is another one.
+        PreconditionFailed: none of the tags is the current one.
     """
     if if_match is not None and "*" not in if_match and etag not in if_match:
         raise PreconditionFailed(

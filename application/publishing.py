@@ -87,7 +87,7 @@ class UploadedFile:
 
 @dataclass(frozen=True, slots=True)
 class PublishDetails:
-    """What is said about the version, and what to do along with publishing it."""
+    """Metadata of the version, aliases to point at it, and whether to create the model."""
 
     version: VersionDetails = field(default_factory=VersionDetails)
     aliases: tuple[AliasName, ...] = ()
@@ -112,7 +112,7 @@ class PublishVersion:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """``replayed``: the same request had been carried out before; this is what came of it."""
+    """``replayed``: this is the result of an earlier request with the same Idempotency-Key."""
 
     version: Found[VersionRecord]
     replayed: bool
@@ -120,7 +120,7 @@ class Published:
 
 @dataclass(slots=True)
 class _Arrival:
-    """What has come in so far."""
+    """What has been received so far."""
 
     staged: list[StagedBlob] = field(default_factory=list)
     entries: list[FileEntry] = field(default_factory=list)
@@ -146,8 +146,8 @@ class PublishVersionHandler:
         """Publishes the next version of a model.
 
         Raises:
-            ModelNotFound: and the details do not ask to create it.
-            FileNotAModel: a file is something else; saying what.
+            ModelNotFound: it does not exist, and ``create_model`` is not set.
+            FileNotAModel: a file is not a model; the error says what it is.
             InvalidManifest, InvalidFilePath, InvalidRequest, ParentNotFound, BlobNotUploaded
             IdempotencyConflict: the key was used for another request.
             RequestTooLarge: more than ``max_size`` bytes of files.
@@ -351,7 +351,7 @@ async def _check_parents(uow: UnitOfWork, details: VersionDetails) -> None:
 
 
 def _fingerprint(model: ModelName, manifest: Manifest, details: PublishDetails) -> str:
-    """One digest for the whole of a request, whatever order its parts and keys came in."""
+    """A digest of the whole request, independent of the order of its parts and keys."""
     whole = [model, manifest.digest, asdict(details)]
     canonical = json.dumps(whole, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What the registry answers with: flat, read-only, and shaped as the REST contract has it.
+"""Read models: flat, immutable records in the shape that the REST API returns.
 
 Storage builds these straight from rows; the entrypoints write them out as they are.
 """

@@ -26,7 +26,7 @@ class Alias:
 
     Attributes:
         previous_version: what it pointed at before its last move; None when there was none.
-        revision: counts its moves, those of earlier aliases of this name included.
+        revision: number of its moves, including those of earlier aliases of this name.
     """
 
     model_id: str
@@ -48,7 +48,7 @@ class Alias:
         at: datetime,
         moves: int = 0,
     ) -> tuple[Alias, AliasMove]:
-        """A new alias; ``moves`` counts the history that earlier aliases of this name left."""
+        """Creates an alias; ``moves``: how many moves earlier aliases of this name have made."""
         alias = cls(model_id, name, version, None, at, actor, moves + 1)
         return alias, AliasMove(name, version, None, actor, at)
 
@@ -58,7 +58,7 @@ class Alias:
         return f"{self.model_id[:12]}-{self.revision}"
 
     def move(self, version: VersionNumber, *, actor: str, at: datetime) -> AliasMove | None:
-        """Points at ``version`` from now on; None when it already does."""
+        """Moves the alias to ``version``; returns None if it points there already."""
         if version == self.version:
             return None
         return self._moved(version, actor=actor, at=at)
@@ -82,5 +82,5 @@ class Alias:
         return self._moved(self.previous_version, actor=actor, at=at)
 
     def remove(self, *, actor: str, at: datetime) -> AliasMove:
-        """The last entry of its history."""
+        """Returns the last entry of its history; the caller deletes the alias."""
         return AliasMove(self.name, None, self.version, actor, max(at, self.updated_at))

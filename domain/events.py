@@ -1,4 +1,4 @@
-"""What happened, in the past tense. Told after the transaction that made it true has committed."""
+"""Domain events, published once the transaction that made them true has committed."""
 
 from __future__ import annotations
 

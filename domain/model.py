@@ -17,7 +17,7 @@ class Model:
     Attributes:
         id: opaque and stable, also across a rename.
         last_version: highest number ever handed out, 0 for none; never goes down.
-        revision: counts every change of what a reader of the model sees.
+        revision: goes up with every change of the model's representation.
     """
 
     id: str
@@ -82,7 +82,7 @@ class Model:
         self.touch(at)
 
     def rename(self, name: ModelName, at: datetime, *, retired: RetiredName | None) -> None:
-        """Takes another name; ``retired`` is what is known of an earlier bearer of it.
+        """Renames the model; ``retired`` says which model used the new name before, if one did.
 
         Raises:
             ModelNameRetired: another model published versions under that name, so that
@@ -104,12 +104,12 @@ class Model:
         return number
 
     def touch(self, at: datetime) -> None:
-        """Notes that something a reader sees has changed."""
+        """Raises the revision and the time of the last change."""
         self.updated_at = max(at, self.updated_at)
         self.revision += 1
 
     def check_deletable(self, aliases: int, *, force: bool) -> None:
-        """Refuses to go while an alias exists, unless forced.
+        """Refuses the deletion while aliases exist, unless forced.
 
         Raises:
             ModelInUse: there are aliases and ``force`` is not set.
@@ -123,7 +123,10 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class RetiredName:
-    """A name that a model bore: numbering under it goes on after ``last_version``."""
+    """A name that a model used before it was renamed or deleted.
+
+    A new model of this name numbers its versions from ``last_version`` + 1.
+    """
 
     name: ModelName
     model_id: str

@@ -87,7 +87,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something a validator noticed about one file.
+    """Something a validator found in one file.
 
     Attributes:
         code: stable, dotted, e.g. ``file.not_a_model``.
@@ -120,7 +120,7 @@ class ValidationMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What was decided about the files when they came in, and by which engine."""
+    """The result of validating the files at publish time, and the engine that validated."""
 
     verdict: Verdict
     engine: str | None = None
@@ -128,7 +128,7 @@ class Validation:
 
     @classmethod
     def of(cls, mode: ValidationMode, engine: str, findings: Iterable[Finding]) -> Validation:
-        """The policy: what a set of findings on files that were let in amounts to."""
+        """Derives the verdict from the mode and the findings on the accepted files."""
         if mode is ValidationMode.OFF:
             return cls(Verdict.UNCHECKED)
         kept = tuple(findings)
@@ -151,7 +151,7 @@ class Version:
     Attributes:
         number: unique within the model, never used twice.
         source: free text or URI of what produced it.
-        revision: counts every change of what a reader of the version sees, aliases included.
+        revision: goes up with every change of its representation, aliases included.
     """
 
     model_id: str
@@ -202,12 +202,12 @@ class Version:
         self.touch(at)
 
     def touch(self, at: datetime) -> None:
-        """Notes that something a reader sees has changed."""
+        """Raises the revision and the time of the last change."""
         self.updated_at = max(at, self.updated_at)
         self.revision += 1
 
     def check_deletable(self, aliases: Iterable[AliasName], *, force: bool) -> None:
-        """Refuses to go while an alias points here, unless forced.
+        """Refuses the deletion while aliases point here, unless forced.
 
         Raises:
             VersionInUse: naming the aliases.
@@ -253,7 +253,7 @@ class VersionDetails:
         creator: str,
         at: datetime,
     ) -> Version:
-        """The version that these details and files make."""
+        """Builds the version from these details and its files."""
         return Version(
             model_id=model_id,
             number=number,

@@ -38,7 +38,7 @@ _SWEEP_LOCK_PATIENCE = 30.0
 
 @contextlib.contextmanager
 def as_store_errors() -> Iterator[None]:
-    """Turns what the operating system says into the errors of the port."""
+    """Translates the operating system's errors into those of the port."""
     try:
         yield
     except OSError as error:
@@ -148,7 +148,7 @@ class BlobFolder:
             return BlobInfo(digest, status.st_size, moment(status.st_mtime_ns // 1000))
 
     def check_present(self) -> None:
-        """Tells an absent blob from an absent store.
+        """Distinguishes an absent blob from an absent store.
 
         Raises:
             StoreUnavailable: the folder was there and has gone.
@@ -182,7 +182,7 @@ class BlobFolder:
                 os.close(fd)
 
     def renew(self, digest: Digest) -> BlobInfo | None:
-        """Sets the blob's age to nothing; None if absent."""
+        """Resets the blob's age to zero; None if absent."""
         self.prepare()
         target = self.path(digest)
         with as_store_errors():

@@ -23,14 +23,14 @@ _LISTED = 500
 
 
 class _Walk:
-    """A walk over all blobs that threads take turns at."""
+    """An iteration over all blobs that threads advance, one at a time."""
 
     def __init__(self, blobs: Iterator[BlobInfo]) -> None:
         self._blobs = blobs
         self._lock = threading.Lock()
 
     def next(self) -> list[BlobInfo]:
-        """The next ones; none at the end."""
+        """The next batch; empty at the end."""
         with self._lock:
             return list(itertools.islice(self._blobs, _LISTED))
 

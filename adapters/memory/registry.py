@@ -43,7 +43,7 @@ class Rows:
         models: by id.
         versions: by model and number; ``serials`` has their order of publishing.
         moves: serial, model and move, oldest first.
-        last_serial: how many serials were given out.
+        last_serial: the highest serial given out.
     """
 
     models: dict[str, Model] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Rows:
         return found
 
     def retire(self, name: RetiredName) -> None:
-        """Notes the name unless as much is known of it."""
+        """Records the name unless the same or a higher number is recorded for it."""
         noted = self.retired.get(name.name)
         if noted is None or name.last_version > noted.last_version:
             self.retired[name.name] = name

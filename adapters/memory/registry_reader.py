@@ -1,4 +1,4 @@
-"""Questions about a registry in memory."""
+"""Queries over a registry in memory."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ def _plain(page: PageRequest) -> PageRequest:
 def _page(
     scope: object, items: Iterable[_Item[T]], page: PageRequest, *, descending: bool
 ) -> Page[T]:
-    """Sorts, and begins after the keys that the token holds."""
+    """Sorts the items and cuts out the page that begins after the token's keys."""
     scope = (scope, page.filter, page.order)
     directions = [*(term.descending for term in page.order), descending]
 
@@ -259,13 +259,13 @@ def _page(
 
 
 def _key(values: Sequence[Any]) -> Key:
-    """What a record is ordered by; times as microseconds."""
+    """The sort key of a value; times as microseconds."""
     value = values[0] if values else None
     return micros(value) if isinstance(value, datetime) else value
 
 
 def _compare(left: list[Key], right: list[Key], directions: list[bool]) -> int:
-    """Which comes first; what has no key comes last, whichever the direction."""
+    """Compares two rows by their keys; missing keys come last in either direction."""
     for one, other, descending in zip(left, right, directions, strict=True):
         if one == other:
             continue

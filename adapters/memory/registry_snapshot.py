@@ -1,4 +1,4 @@
-"""All rows in memory as they are at one moment."""
+"""A consistent snapshot of a registry in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which blobs the versions' rows name."""
+"""The blobs that versions name, from their rows."""
 
 from __future__ import annotations
 

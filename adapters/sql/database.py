@@ -75,7 +75,7 @@ class Database(Protocol):
         """Begins a transaction that excludes every other one which writes.
 
         Raises:
-            DatabaseUnavailable: also when others were at it for too long.
+            DatabaseUnavailable: also when others held the write lock for too long.
         """
         ...
 
@@ -85,7 +85,7 @@ class SqliteDatabase(Database):
 
     A read of a few cached pages takes less time than handing it to a thread, so point reads run
     on the event loop, on a connection of their own; should one meet a lock it moves to a thread.
-    Searches run in a few threads. Writers stand in line inside the process (in order of arrival)
+    Searches run in a few threads. Writers queue inside the process (in order of arrival)
     and poll for SQLite's write lock among processes; once they have it nothing in the way can
     block, so their statements run on the event loop too, except bulky ones and the commit, which
     waits for the disk. All connections are in autocommit with explicit BEGIN IMMEDIATE.

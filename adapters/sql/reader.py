@@ -1,4 +1,4 @@
-"""Questions about the registry, answered from rows."""
+"""Queries, answered from rows."""
 
 from __future__ import annotations
 
@@ -248,7 +248,7 @@ def _page(
     by_id: Select[Any],
     record: Callable[[AnyRow], T],
 ) -> Page[T]:
-    """The ids of a page first, then what they stand for: only these rows are read whole."""
+    """Selects the ids of the page first, and then reads only those rows whole."""
     scope = (scan.listed.table.name, scan.model_id, scan.filter, scan.order)
     count = len(scan.order) + 1
     values = None if page.token is None else read_token(scope, page.token, count)

@@ -1,4 +1,4 @@
-"""All rows as they are at one moment."""
+"""A consistent snapshot of all rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FETCHED = 100
 
 
 class SqlRegistrySnapshot(RegistrySnapshot):
-    """One read transaction on a connection of its own; in WAL mode it is in nobody's way."""
+    """One read transaction on a connection of its own; in WAL mode it blocks nobody."""
 
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database

@@ -15,7 +15,7 @@ from domain.events import Event
 
 
 class SqlUnitOfWork(UnitOfWork):
-    """A transaction of the database, and what is told once it has committed.
+    """A database transaction, and the events to publish after its commit.
 
     Args:
         publish: takes the events after a commit.

@@ -30,7 +30,7 @@ class BlobInfo:
 
 
 class StagedBlob(Protocol):
-    """Bytes on their way in: unseen until committed, gone when the block ends."""
+    """An incoming blob: invisible until committed, discarded with its block if it is not."""
 
     async def write(self, chunk: bytes) -> None:
         """Takes the next bytes; may return before they are on disk, with bounded memory.
@@ -67,7 +67,7 @@ class StagedBlob(Protocol):
 
 class ArtifactStore(Protocol):
     def stage(self) -> AbstractAsyncContextManager[StagedBlob]:
-        """A place for one incoming blob.
+        """Starts an incoming blob.
 
         Raises:
             StoreFull, StoreUnavailable: on entering.
@@ -75,14 +75,14 @@ class ArtifactStore(Protocol):
         ...
 
     async def renew(self, digest: Digest) -> BlobInfo | None:
-        """Makes the blob as young as if written now, so that no sweep takes it; None if absent.
+        """Resets the blob's age, so that a garbage collection spares it; None if absent.
 
-        Atomic against :meth:`discard`: either the blob survives it or None is returned here.
+        Atomic with respect to :meth:`discard`: either the blob survives or None is returned.
         """
         ...
 
     async def stat(self, digest: Digest) -> BlobInfo | None:
-        """What is stored under this digest, None for nothing."""
+        """Size and age of a blob; None if absent."""
         ...
 
     def read(
@@ -109,10 +109,10 @@ class ArtifactStore(Protocol):
         ...
 
     async def sweep_staging(self, *, older_than: datetime, dry_run: bool) -> tuple[int, int]:
-        """Removes what broken uploads left and nobody has written to since ``older_than``.
+        """Removes staged bytes of broken uploads that were last written to before ``older_than``.
 
         Returns:
-            how many leftovers, and their bytes; with ``dry_run`` nothing is removed.
+            their number, and their bytes together; with ``dry_run`` nothing is removed.
         """
         ...
 

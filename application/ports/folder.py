@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Protocol
 
 PARTIAL = ".modelyard-"
-"""What the name of a file begins with that a write left which was killed."""
+"""Prefix of the temporary files that a killed write leaves behind."""
 
 
 class Folder(Protocol):

@@ -1,7 +1,7 @@
-"""Keeps contenders in line.
+"""Mutual exclusion by name.
 
-A lock here is a courtesy, never what correctness rests on: the database decides who gets a
-version number, also under a lock that grants everybody.
+Locks only spare contenders pointless retries; correctness never depends on them. The database
+decides who gets a version number, also under a lock manager that lets everybody in.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Questions about the registry, answered straight from storage without loading aggregates."""
+"""Queries, answered straight from storage without loading aggregates."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class PageRequest:
     """Which part of a list.
 
     Attributes:
-        filter: only what it holds for; None for all.
+        filter: only items that satisfy it; None for all.
         order: most significant first; empty for the default order of the list. Ties are broken
             by the default order, so that every order is total and stable while others insert.
         size: at most so many items.
-        token: where the page before ended; None for the first page.
+        token: ``next_page_token`` of the page before; None for the first page.
     """
 
     filter: Expression | None = None
@@ -46,7 +46,7 @@ class PageRequest:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Items, and where the next page begins; None after the last."""
+    """Items, and the token of the next page; None after the last."""
 
     items: list[T]
     next_page_token: str | None
@@ -82,13 +82,13 @@ class RegistryReader(Protocol):
         ...
 
     async def aliases(self, model: ModelName, page: PageRequest) -> Page[AliasRecord]:
-        """By name (filter and order are not looked at). Raises: ModelNotFound."""
+        """By name (filter and order are ignored). Raises: ModelNotFound."""
         ...
 
     async def alias_history(
         self, model: ModelName, alias: AliasName, page: PageRequest
     ) -> Page[AliasMoveRecord]:
-        """Newest first (filter and order are not looked at), also after the alias is deleted.
+        """Newest first (filter and order are ignored), also after the alias is deleted.
 
         Raises:
             ModelNotFound

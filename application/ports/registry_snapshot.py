@@ -1,4 +1,4 @@
-"""Everything the registry's rows say at one moment, for copying them elsewhere."""
+"""A consistent snapshot of all rows, for exports."""
 
 from __future__ import annotations
 

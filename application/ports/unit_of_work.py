@@ -49,11 +49,11 @@ class ModelRepository(Protocol):
         ...
 
     async def retired(self, name: ModelName) -> RetiredName | None:
-        """What is known of an earlier bearer of this name."""
+        """The record of an earlier use of this name, by a model since renamed or deleted."""
         ...
 
     async def retire(self, name: RetiredName) -> None:
-        """Notes a retired name; the higher ``last_version`` wins over what is noted already."""
+        """Records a retired name; of two records of one name the higher ``last_version`` stays."""
         ...
 
 
@@ -73,7 +73,7 @@ class VersionRepository(Protocol):
         ...
 
     async def bump(self, model: Model, numbers: Collection[VersionNumber]) -> None:
-        """Counts up the revision of these versions, as an alias came or went; absent ones too."""
+        """Raises the revision of these versions, whose aliases changed; absent ones are ignored."""
         ...
 
     async def remove(self, version: Version) -> None:
@@ -92,7 +92,7 @@ class AliasRepository(Protocol):
         ...
 
     async def moves(self, model: Model, name: AliasName) -> int:
-        """How many moves the history of this name has, earlier aliases of it included."""
+        """The number of moves in the history of this name, including those of earlier aliases."""
         ...
 
     async def pointing_at(self, model: Model, number: VersionNumber | None = None) -> list[Alias]:
@@ -114,11 +114,11 @@ class AliasRepository(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """That a publish with an Idempotency-Key was carried out.
+    """The record of a publish with an Idempotency-Key.
 
     Attributes:
         fingerprint: digest of the whole request.
-        model_id, version: what came of it.
+        model_id, version: what it published.
     """
 
     actor: str
@@ -137,7 +137,7 @@ class ReceiptRepository(Protocol):
         ...
 
     async def forget(self, *, older_than: datetime) -> int:
-        """Deletes old ones; returns how many."""
+        """Deletes receipts older than this; returns how many."""
         ...
 
 
@@ -166,7 +166,7 @@ class UnitOfWork(Protocol):
     ) -> None: ...
 
     def record(self, event: Event) -> None:
-        """Keeps an event, to be told once the commit has succeeded."""
+        """Keeps an event, to be published once the commit has succeeded."""
         ...
 
     async def commit(self) -> None:
