@@ -46,11 +46,9 @@ def pointer_to(parent: str, key: str) -> str:
 
 
 class ModelyardError(Exception):
-    """Root of the tree.
+    """Root of the tree; ``detail`` tells the caller what was wrong and what would be right.
 
-    Args:
-        detail: one sentence for the caller: what was wrong and what would be right.
-        errors: the fields at fault, where the fault is in fields.
+    ``errors`` are the fields at fault, where the fault is in fields.
     """
 
     code: ClassVar[str]
@@ -94,6 +92,14 @@ class UnsupportedMediaType(ModelyardError):
     kind = Kind.UNSUPPORTED
     title = "The content type of the request is not supported"
 
+class CrossSiteRequest(ModelyardError):
+    """A browser sends it for a page that is not this service's own."""
+
+    code = "request.cross_site"
+    kind = Kind.FORBIDDEN
+    title = "A page of another site asks for a change"
+
+
 
 class InvalidFilter(ModelyardError):
     """A filter, an order or a page token that does not parse; ``position`` counts characters."""
@@ -103,10 +109,8 @@ class InvalidFilter(ModelyardError):
     title = "The filter could not be understood"
 
     def __init__(self, detail: str, *, position: int) -> None:
-        super().__init__(
-            f"{detail} (at position {position})",
-            errors=[FieldError("/filter", f"{detail} (at position {position})")],
-        )
+        detail = f"{detail} (at position {position})"
+        super().__init__(detail, errors=[FieldError("/filter", detail)])
         self.position = position
 
 
@@ -307,8 +311,6 @@ class BlobNotFound(ModelyardError):
 
 
 class BlobNotUploaded(ModelyardError):
-    """A publish names a digest whose bytes are not in the store."""
-
     code = "blob.not_uploaded"
     kind = Kind.INVALID
     title = "A file of the version has not been uploaded"

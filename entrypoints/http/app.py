@@ -10,9 +10,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
+from domain.errors import CrossSiteRequest
 from entrypoints.container import Container, build_container
-from entrypoints.http.errors import Problem, add_error_handlers
-from entrypoints.http.middleware import Observe
+from entrypoints.http.errors import Problem, add_error_handlers, problems
+from entrypoints.http.middleware import Observe, SameSite
 from entrypoints.http.routes import aliases, files, models, service, versions
 from entrypoints.settings import load_settings
 
@@ -42,7 +43,8 @@ def create_app(container: Container) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.container = container
-    app.add_middleware(Observe)
+    app.add_middleware(SameSite)
+    app.add_middleware(Observe)  # around the others
     add_error_handlers(app)
     for router in (versions.router, files.router, models.router, aliases.router):
         app.include_router(router, prefix="/api/v1")
@@ -65,6 +67,10 @@ def _document(app: FastAPI) -> dict[str, Any]:
             schemas[model.__name__] = schema
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
+        for item in document["paths"].values():
+            for method, operation in item.items():
+                if method not in {"get", "head"}:
+                    operation["responses"]["403"] = problems(CrossSiteRequest)[403]
         app.openapi_schema = document
     return app.openapi_schema
 

@@ -1,4 +1,4 @@
-"""One layer around everything: request ids, measurements and the access log."""
+"""Layers around everything: request ids, measurements, the access log; no changes across sites."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import logging
 import re
 import time
 import uuid
+from urllib.parse import urlsplit
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from domain.errors import NotReady
+from domain.errors import CrossSiteRequest, NotReady
 from entrypoints.http.errors import error_reply, unexpected
 from entrypoints.http.metrics import IN_FLIGHT, LATENCY, RECEIVED, REQUESTS, SENT
 
 _log = logging.getLogger("modelyard.access")
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -71,6 +74,43 @@ class Observe:
             seconds = time.perf_counter() - started
             _record(scope, status, seconds, received, sent)
             _log_request(scope, status, seconds, received, sent)
+
+
+class SameSite:
+    """Refuses changes that a browser asks for on behalf of another site's page.
+
+    There are no accounts, so it is the network that says who may change the registry: a page from
+    anywhere must not do so through the browser of somebody inside. Clients that are no browsers
+    send neither header. The rules are those of Go's ``http.CrossOriginProtection``.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] not in _SAFE and (page := _stranger(scope)):
+            refusal = CrossSiteRequest(
+                f"A page of another site, {page[:200]!a}, asks for a change."
+            )
+            await error_reply(Request(scope), refusal)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+def _stranger(scope: Scope) -> str | None:
+    """The origin of the page that asks, where that is another site's; None where it is ours."""
+    headers = Headers(scope=scope)
+    origin, site = headers.get("origin", ""), headers.get("sec-fetch-site", "")
+    if site:
+        return None if site in {"same-origin", "none"} else origin or site
+    return None if not origin or _host(origin) == headers.get("host", "").lower() else origin
+
+
+def _host(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _request_id(scope: Scope) -> str:

@@ -95,6 +95,12 @@ def test_every_error_reply_is_a_documented_problem(operation: dict[str, Any]) ->
         assert re.search(r"`[a-z_]+\.[a-z_]+`", reply["description"]), status
 
 
+def test_every_change_tells_that_it_may_be_refused_to_a_page_of_another_site() -> None:
+    for name, operation in OPERATIONS.items():
+        told = "`request.cross_site`" in str(operation["responses"].get("403"))
+        assert told is not name.startswith(("get ", "head ")), name
+
+
 @each_operation
 def test_every_parameter_says_what_it_is(operation: dict[str, Any]) -> None:
     for parameter in operation.get("parameters", []):

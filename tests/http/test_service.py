@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.http.wire import exchange, head, problem_of
+from tests.support.publishing import safetensors
 from tests.support.server import Server
 
 
@@ -79,6 +80,55 @@ def test_the_front_door_leads_to_the_documentation(client: httpx.Client) -> None
     reply = client.get("/")
     assert reply.is_redirect
     assert reply.headers["location"] == "/docs"
+
+
+# --- pages of other sites -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "{own}"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://[::1"},
+        {"Origin": "http://127.0.0.1:1"},
+    ],
+)
+def test_a_page_of_another_site_changes_nothing(
+    server: Server, client: httpx.Client, untouched: str, headers: dict[str, str]
+) -> None:
+    headers = {name: value.format(own=server.base_url) for name, value in headers.items()}
+    path = f"/api/v1/models/{untouched}"
+    parts = [("file", ("model.safetensors", safetensors("elsewhere")))]
+    for reply in (
+        client.post(f"{path}/versions", files=parts, headers=headers),
+        client.post(f"{path}/aliases/champion/rollback", headers=headers),
+        client.delete(path, headers=headers),
+        client.post("/no/such/path", headers=headers),
+    ):
+        problem_of(reply, 403, "request.cross_site")
+    assert client.get(path, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "same-origin", "Origin": "{own}"},
+        {"Sec-Fetch-Site": "same-origin", "Origin": "https://public.example"},
+        {"Sec-Fetch-Site": "none"},
+        {"Origin": "{own}"},
+        {},
+    ],
+)
+def test_a_page_of_its_own_and_what_is_no_page_make_changes(
+    server: Server, client: httpx.Client, name: str, headers: dict[str, str]
+) -> None:
+    headers = {key: value.format(own=server.base_url) for key, value in headers.items()}
+    reply = client.post("/api/v1/models", json={"name": name}, headers=headers)
+    assert reply.status_code == 201
 
 
 # --- request ids --------------------------------------------------------------------------------
