@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from application.ports import ArtifactStore, BlobInfo, RegistryReader
 from application.records import FileRecord, VersionRecord
 from application.streams import ByteStream, open_blob
 from domain.errors import DigestMismatch, FileNotFound, RequestTooLarge
-from domain.values import Digest, ModelName, Reference
+from domain.values import MAX_PATH, Digest, ModelName, Reference, composed
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,7 @@ class UploadBlobHandler:
     max_size: int
 
     async def __call__(self, command: UploadBlob) -> tuple[BlobInfo, bool]:
-        """The stored blob, and whether it is new. One that is there already is not read again.
+        """Stores a blob; returns it and whether it is new. If it exists, the chunks are not read.
 
         Raises:
             DigestMismatch: the bytes have another digest; nothing was kept.
@@ -88,7 +87,7 @@ class OpenFileHandler:
             FileNotFound: the version has no file at this path.
         """
         version = (await self.reader.version(command.model, command.reference)).record
-        path = unicodedata.normalize("NFC", command.path)  # as FilePath does: macOS sends NFD
+        path = composed(command.path, MAX_PATH)  # as FilePath is: macOS sends NFD
         for file in version.files:
             if file.path == path:
                 return OpenedFile(version, file, self.store)

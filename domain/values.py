@@ -52,6 +52,14 @@ _DIGITS = re.compile(r"[1-9][0-9]{0,9}")
 _RESERVED_ALIAS = re.compile(r"latest|v\d+|[0-9a-f]{40}|[0-9a-f]{64}", re.IGNORECASE)
 
 
+def composed(text: str, most: int) -> str:
+    """The text in Unicode NFC, or as it is where that cannot have ``most`` characters or fewer.
+
+    NFC makes one of four characters at most, and its time is quadratic in runs of marks.
+    """
+    return unicodedata.normalize("NFC", text) if len(text) <= 4 * most else text
+
+
 def _name_fault(name: str, punctuation: str) -> str | None:
     if not 1 <= len(name) <= MAX_NAME:
         return f"it has {len(name)} characters; 1 to {MAX_NAME} are allowed"
@@ -76,7 +84,7 @@ class ModelName(str):
     __slots__ = ()
 
     def __new__(cls, text: str) -> Self:
-        name = unicodedata.normalize("NFC", text)
+        name = composed(text, MAX_NAME)
         fault = _name_fault(name, _MODEL_PUNCTUATION)
         if fault is None and name != name.strip(" "):
             fault = "it begins or ends with a space"
@@ -98,7 +106,7 @@ class AliasName(str):
     __slots__ = ()
 
     def __new__(cls, text: str) -> Self:
-        name = unicodedata.normalize("NFC", text)
+        name = composed(text, MAX_NAME)
         fault = _name_fault(name, _ALIAS_PUNCTUATION)
         if fault is None and name.isdecimal():
             fault = "digits alone are a version number"
@@ -231,7 +239,7 @@ class FilePath(str):
     __slots__ = ()
 
     def __new__(cls, text: str) -> Self:
-        path = unicodedata.normalize("NFC", text)
+        path = composed(text, MAX_PATH)
         fault = _path_fault(path)
         if fault is not None:
             raise InvalidFilePath(
@@ -252,7 +260,7 @@ class FilePath(str):
 
 
 def check_paths(paths: Iterable[FilePath]) -> None:
-    """Refuses sets of paths that some file system could not hold side by side.
+    """Refuses a set of paths that some file system could not store together.
 
     Raises:
         InvalidManifest: no file, too many, two that differ in case only, or one that is a folder
@@ -297,7 +305,7 @@ def check_text(text: str, pointer: str, *, most: int = MAX_DESCRIPTION) -> str:
 
 
 def check_actor(text: str) -> str:
-    """Returns who acts (a user name): 1 to 250 visible characters.
+    """Returns the name of a user if it is valid: 1 to 250 visible characters.
 
     Raises:
         InvalidRequest: it is empty, too long, or has control characters.

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import unicodedata
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -122,6 +126,40 @@ async def test_what_is_not_there_is_named(registry: Registry) -> None:
         await read(registry, "f0", "@champion")
     with pytest.raises(FileNotFound, match=r"'f4' and 2 more"):
         await read(registry, "F0")
+
+
+async def test_a_file_is_found_however_its_path_is_composed(registry: Registry) -> None:
+    await registry.register()
+    await registry.publish(a_file("modèle/\u1faf" + "é" * 100, b"bytes"))
+    path = unicodedata.normalize("NFD", "modèle/\u1faf" + "é" * 100)
+    assert await read(registry, path) == b"bytes"
+
+
+_ENDLESS = """
+import asyncio
+
+from domain.errors import FileNotFound
+from tests.unit.in_memory import Registry, a_file
+from tests.unit.test_blobs import read
+
+async def main():
+    registry = Registry()
+    await registry.register()
+    await registry.publish(a_file("a"))
+    try:
+        await read(registry, "a" + "\\u0316\\u0301" * 500_000)
+    except FileNotFound:
+        return
+    raise AssertionError
+
+asyncio.run(main())
+"""
+
+
+def test_an_endless_path_is_not_found_before_it_is_composed() -> None:
+    """Composing takes a time that is quadratic in combining marks: for these, many minutes."""
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", _ENDLESS], cwd=root, timeout=15, check=True)
 
 
 async def test_a_lost_blob_is_told_of_before_the_first_byte(registry: Registry) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import tempfile
 import unicodedata
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -579,6 +581,36 @@ def test_no_code_point_but_visible_letters_marks_digits_and_punctuation_is_in_a_
         *("Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd")
     }
     assert not lettering & set(IGNORABLE_LETTERS_AND_MARKS)
+
+
+_ENDLESS = """
+from domain.errors import InvalidAliasName, InvalidFilePath, InvalidModelName
+from domain.values import AliasName, FilePath, ModelName
+
+marks = "a" + "\\u0316\\u0301" * 500_000
+for kind, error in (
+    (ModelName, InvalidModelName), (AliasName, InvalidAliasName), (FilePath, InvalidFilePath)
+):
+    try:
+        kind(marks)
+    except error as refusal:
+        assert "it has 1000001 characters" in refusal.detail
+    else:
+        raise AssertionError(kind)
+"""
+
+
+def test_an_endless_name_is_refused_before_it_is_composed() -> None:
+    """Composing takes a time that is quadratic in combining marks: for these, many minutes."""
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", _ENDLESS], cwd=root, timeout=15, check=True)
+
+
+def test_the_length_of_a_name_is_that_of_its_composed_form() -> None:
+    longest = "\u1faf" * MAX_NAME
+    assert ModelName(unicodedata.normalize("NFD", longest)) == longest
+    longest = "/".join(["\u1faf" * 84] * 6)
+    assert FilePath(unicodedata.normalize("NFD", longest)) == longest
 
 
 def is_in_a_name(character: str) -> bool:
