@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
+
+from dependency_injector import providers
 
 from adapters.memory.artifact_store import MemoryArtifactStore
 from adapters.memory.clock import FixedClock, SequentialIds
@@ -13,30 +15,10 @@ from adapters.memory.locks import MemoryLockManager
 from adapters.memory.registry import MemoryDatabase, MemoryUnitOfWork
 from adapters.memory.registry_reader import MemoryBlobReferences, MemoryRegistryReader
 from adapters.memory.validator import MemoryFileValidator
-from application.aliases import (
-    DeleteAlias,
-    DeleteAliasHandler,
-    RollBackAlias,
-    RollBackAliasHandler,
-    SetAlias,
-    SetAliasHandler,
-)
-from application.blobs import OpenFileHandler, UploadBlob, UploadBlobHandler
-from application.maintenance import (
-    Collected,
-    CollectGarbage,
-    CollectGarbageHandler,
-    Verified,
-    VerifyHandler,
-)
-from application.models import (
-    DeleteModel,
-    DeleteModelHandler,
-    RegisterModel,
-    RegisterModelHandler,
-    UpdateModel,
-    UpdateModelHandler,
-)
+from application.aliases import DeleteAlias, RollBackAlias, SetAlias
+from application.blobs import OpenFileHandler, UploadBlob
+from application.maintenance import Collected, CollectGarbage, Verified
+from application.models import DeleteModel, RegisterModel, UpdateModel
 from application.ports import (
     BlobReferences,
     Clock,
@@ -56,15 +38,12 @@ from application.publishing import (
     UploadedFile,
 )
 from application.records import AliasMoveRecord, AliasRecord, ModelRecord, VersionRecord
-from application.versions import (
-    DeleteVersion,
-    DeleteVersionHandler,
-    UpdateVersion,
-    UpdateVersionHandler,
-)
+from application.versions import DeleteVersion, UpdateVersion
 from domain.events import Event
 from domain.values import AliasName, Digest, FilePath, ModelName, VersionNumber, parse_reference
 from domain.version import ValidationMode, VersionDetails
+from entrypoints.container import Container, build_container
+from entrypoints.settings import Settings
 
 CAPACITY = 1 << 20
 GRACE = timedelta(days=1)
@@ -104,7 +83,7 @@ def details(
 
 @dataclass(slots=True)
 class Registry:
-    """Handlers over the in-memory adapters; nothing in it is feigned.
+    """The container's handlers over the in-memory adapters; nothing in it is feigned.
 
     Attributes:
         events: what was told, in order.
@@ -121,15 +100,23 @@ class Registry:
     reader: MemoryRegistryReader = field(init=False)
     references: BlobReferences = field(init=False)
     store: MemoryArtifactStore = field(init=False)
+    handlers: Container = field(init=False)
 
     def __post_init__(self) -> None:
         self.reader = MemoryRegistryReader(self.database)
         self.references = MemoryBlobReferences(self.database)
         self.store = MemoryArtifactStore(clock=self.clock, capacity=CAPACITY)
+        settings = Settings.model_construct(  # no environment can change these
+            validation=self.mode, max_upload_size=self.max_size, lock_timeout=5.0
+        )
+        self.handlers = build_container(settings)
+        for name in ("clock", "ids", "locks", "validator", "reader", "references", "store"):
+            current = providers.Callable(getattr, self, name)  # a test may replace it
+            self.handlers.providers[name].override(current)
+        self.handlers.uow.override(providers.Callable(self.uow))
 
-    @property
-    def uow(self) -> Callable[[], UnitOfWork]:
-        return lambda: MemoryUnitOfWork(self.database, self.events.extend)
+    def uow(self) -> UnitOfWork:
+        return MemoryUnitOfWork(self.database, self.events.extend)
 
     # --- models ---
 
@@ -140,7 +127,7 @@ class Registry:
         description: str = "",
         tags: Mapping[str, object] | None = None,
     ) -> Found[ModelRecord]:
-        handle = RegisterModelHandler(self.uow, self.reader, self.clock, self.ids)
+        handle = self.handlers.register_model()
         return await handle(RegisterModel(ModelName(name), "ada", description, tags or {}))
 
     async def model(self, name: str = "churn") -> Found[ModelRecord]:
@@ -149,30 +136,19 @@ class Registry:
     async def update_model(
         self, patch: Mapping[str, object], name: str = "churn", *, if_match: IfMatch = None
     ) -> Found[ModelRecord]:
-        handle = UpdateModelHandler(self.uow, self.reader, self.clock)
+        handle = self.handlers.update_model()
         return await handle(UpdateModel(ModelName(name), "eve", patch, if_match))
 
     async def delete_model(
         self, name: str = "churn", *, force: bool = False, if_match: IfMatch = None
     ) -> None:
-        handle = DeleteModelHandler(self.uow, self.clock)
+        handle = self.handlers.delete_model()
         await handle(DeleteModel(ModelName(name), "eve", force, if_match))
 
     # --- versions ---
 
     def publisher(self, *, clock: Clock | None = None) -> PublishVersionHandler:
-        return PublishVersionHandler(
-            uow=self.uow,
-            reader=self.reader,
-            store=self.store,
-            locks=self.locks,
-            validator=self.validator,
-            clock=clock or self.clock,
-            ids=self.ids,
-            mode=self.mode,
-            max_size=self.max_size,
-            lock_timeout=5.0,
-        )
+        return self.handlers.publish_version(clock=clock or self.clock)
 
     async def publish(
         self, *parts: Part, model: str = "churn", actor: str = "ada", key: str | None = None
@@ -194,7 +170,7 @@ class Registry:
     async def update_version(
         self, number: int, patch: Mapping[str, object], *, if_match: IfMatch = None
     ) -> Found[VersionRecord]:
-        handle = UpdateVersionHandler(self.uow, self.reader, self.clock)
+        handle = self.handlers.update_version()
         return await handle(
             UpdateVersion(ModelName("churn"), VersionNumber(number), "eve", patch, if_match)
         )
@@ -202,7 +178,7 @@ class Registry:
     async def delete_version(
         self, number: int, *, force: bool = False, if_match: IfMatch = None
     ) -> None:
-        handle = DeleteVersionHandler(self.uow, self.clock)
+        handle = self.handlers.delete_version()
         await handle(
             DeleteVersion(ModelName("churn"), VersionNumber(number), "eve", force, if_match)
         )
@@ -219,7 +195,7 @@ class Registry:
         if_match: IfMatch = None,
         must_be_new: bool = False,
     ) -> tuple[Found[AliasRecord], bool]:
-        handle = SetAliasHandler(self.uow, self.reader, self.clock)
+        handle = self.handlers.set_alias()
         return await handle(
             SetAlias(
                 ModelName(model),
@@ -235,11 +211,11 @@ class Registry:
         return await self.reader.alias(ModelName(model), AliasName(alias))
 
     async def roll_back(self, alias: str, *, if_match: IfMatch = None) -> Found[AliasRecord]:
-        handle = RollBackAliasHandler(self.uow, self.reader, self.clock)
+        handle = self.handlers.roll_back_alias()
         return await handle(RollBackAlias(ModelName("churn"), AliasName(alias), "eve", if_match))
 
     async def delete_alias(self, alias: str, *, if_match: IfMatch = None) -> None:
-        handle = DeleteAliasHandler(self.uow, self.clock)
+        handle = self.handlers.delete_alias()
         await handle(DeleteAlias(ModelName("churn"), AliasName(alias), "eve", if_match))
 
     async def history(self, alias: str, model: str = "churn") -> list[AliasMoveRecord]:
@@ -251,14 +227,14 @@ class Registry:
 
     async def upload(self, *chunks: bytes, digest: Digest | None = None) -> bool:
         """Whether the blob is new."""
-        handle = UploadBlobHandler(self.store, self.max_size)
+        handle = self.handlers.upload_blob()
         promised = digest or digest_of(b"".join(chunks))
         _, created = await handle(UploadBlob(promised, in_chunks(*chunks)))
         return created
 
     @property
     def open_file(self) -> OpenFileHandler:
-        return OpenFileHandler(self.reader, self.store)
+        return self.handlers.open_file()
 
     async def blobs(self) -> set[Digest]:
         return {info.digest async for info in self.store.list()}
@@ -274,10 +250,8 @@ class Registry:
         dry_run: bool = False,
         lock_timeout: float = 5.0,
     ) -> Collected:
-        handle = CollectGarbageHandler(
-            self.uow, self.store, self.references, self.locks, self.clock, lock_timeout
-        )
+        handle = self.handlers.collect_garbage(lock_timeout=lock_timeout)
         return await handle(CollectGarbage(grace, dry_run))
 
     async def verify(self) -> Verified:
-        return await VerifyHandler(self.store, self.references)()
+        return await self.handlers.verify()()
