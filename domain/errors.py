@@ -126,6 +126,12 @@ class InvalidPageToken(ModelyardError):
     title = "The page token is not one that this list gave"
 
 
+class SearchTooCostly(ModelyardError):
+    code = "search.too_costly"
+    kind = Kind.MALFORMED
+    title = "The search takes longer than this service allows"
+
+
 class PreconditionFailed(ModelyardError):
     code = "precondition.failed"
     kind = Kind.PRECONDITION_FAILED

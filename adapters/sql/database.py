@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
-from anyio import CancelScope
 from sqlalchemy import Connection, NullPool, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 from adapters.sql.errors import is_busy, translate_outages
+from adapters.sql.threads import Search, finish, new_threads
 from domain.errors import DatabaseUnavailable
 
 T = TypeVar("T")
@@ -63,11 +65,12 @@ class Database(Protocol):
         """
         ...
 
-    async def search(self, work: Work[T]) -> T:
-        """Runs a read that may take its time.
+    async def search(self, work: Work[T], *, limited: bool = True) -> T:
+        """Runs a read that may take its time, which has a limit unless told otherwise.
 
         Raises:
             DatabaseUnavailable
+            SearchTooCostly: it took longer.
         """
         ...
 
@@ -93,12 +96,15 @@ class SqliteDatabase(Database):
     Args:
         url: ``sqlite:///path/to/file.db``. Only :meth:`migration` creates the file.
         timeout: seconds to wait for the write lock.
+        search_limit: seconds after which a search is given up.
     """
 
-    def __init__(self, url: str, *, timeout: float = 10.0) -> None:
+    def __init__(self, url: str, *, timeout: float = 10.0, search_limit: float = 10.0) -> None:
         self.path = Path(make_url(url).database or "")
         self._timeout = timeout
-        self._searchers, self._writer = _threads()
+        self._search_limit = search_limit
+        self._searches: set[Search] = set()
+        self._searchers, self._writer = new_threads()
         self._point: Connection | None = None
         self._idle: list[Connection] = []
         self._write: Connection | None = None
@@ -129,16 +135,23 @@ class SqliteDatabase(Database):
                     raise
         return await self.search(work)
 
-    async def search(self, work: Work[T]) -> T:
-        return await _finish(self._searchers, lambda: self._search(work))
+    async def search(self, work: Work[T], *, limited: bool = True) -> T:
+        search = Search(self._search_limit if limited else math.inf)
+        self._searches.add(search)
+        try:
+            run = partial(self._search, search, work)
+            return await finish(self._searchers, run, on_cancel=search.stop)
+        finally:
+            self._searches.discard(search)
 
-    def _search(self, work: Work[T]) -> T:
+    def _search(self, search: Search, work: Work[T]) -> T:
         try:
             connection = self._idle.pop()
         except IndexError:
             connection = self._engine.connect()
         try:
-            return work(connection)
+            with search.watching(connection):
+                return work(connection)
         finally:
             self._idle.append(connection)
 
@@ -246,10 +259,15 @@ class SqliteDatabase(Database):
             yield connection
 
     def dispose(self) -> None:
-        """Closes every connection; nothing may be running. A later use opens them again. Blocks."""
+        """Closes every connection; a later use opens them again. Blocks.
+
+        Searches that run are interrupted; nothing else may be running.
+        """
+        for search in tuple(self._searches):
+            search.stop()
         self._searchers.shutdown()
         self._writer.shutdown()
-        self._searchers, self._writer = _threads()
+        self._searchers, self._writer = new_threads()
         self.drop_writer()
         for connection in (self._point, *self._idle):
             if connection is not None:
@@ -282,14 +300,14 @@ class _SqliteTransaction(Transaction):
     async def run(self, work: Work[T], *, bulk: bool = False) -> T:
         assert self._open, "the transaction has ended"
         if bulk:
-            return await _finish(self._thread, lambda: work(self._connection))
+            return await finish(self._thread, lambda: work(self._connection))
         with translate_outages():
             return work(self._connection)
 
     async def commit(self) -> None:
         assert self._open, "the transaction has ended"
         try:
-            await _finish(self._thread, self._commit)
+            await finish(self._thread, self._commit)
         finally:
             await self.close()
 
@@ -309,34 +327,6 @@ class _SqliteTransaction(Transaction):
             self._database.drop_writer()
         finally:
             self._turn.release()
-
-
-def _threads() -> tuple[ThreadPoolExecutor, ThreadPoolExecutor]:
-    """For searches and for the writer, who holds the lock and must not queue behind searches."""
-    return ThreadPoolExecutor(4, "sqlite-read"), ThreadPoolExecutor(1, "sqlite-write")
-
-
-async def _finish(executor: ThreadPoolExecutor, function: Callable[[], T]) -> T:
-    """Runs the function in a thread and waits for its end, also when the task is cancelled.
-
-    So nothing uses a connection any more once the task that asked for it is gone.
-
-    Raises:
-        DatabaseUnavailable
-    """
-    future = asyncio.get_running_loop().run_in_executor(executor, function)
-    cancelled: asyncio.CancelledError | None = None
-    with CancelScope(shield=True):
-        while not future.done():
-            try:
-                await asyncio.wait([future])
-            except asyncio.CancelledError as error:
-                cancelled = error
-    with translate_outages():
-        result = future.result()
-    if cancelled is not None:
-        raise cancelled
-    return result
 
 
 def _lower(text: str | None) -> str | None:

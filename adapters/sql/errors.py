@@ -76,6 +76,11 @@ def is_busy(error: DBAPIError) -> bool:
     return code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
+def is_interrupted(error: DBAPIError) -> bool:
+    """Whether SQLite was told to give the statement up."""
+    return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_INTERRUPT
+
+
 @contextmanager
 def translate_outages() -> Iterator[None]:
     """Raises DatabaseUnavailable for failures outside the statement: locks, disks, files."""

@@ -211,7 +211,7 @@ class SqlRegistryReader(RegistryReader):
                 counted, int(versions_in_all), aliased, int(files), blobs, int(size), int(distinct)
             )
 
-        return await self._database.search(work)
+        return await self._database.search(work, limited=False)
 
 
 _AFTER_ALL = 2**63 - 1

@@ -53,7 +53,8 @@ class Page(Generic[T]):
 
 
 class RegistryReader(Protocol):
-    """Every method may raise DatabaseUnavailable; those with pages InvalidPageToken."""
+    """Every method may raise DatabaseUnavailable; those with pages InvalidPageToken too, and
+    SearchTooCostly where a filter or an order takes too long."""
 
     async def model(self, name: ModelName) -> Found[ModelRecord]:
         """Raises: ModelNotFound."""

@@ -26,6 +26,7 @@ from adapters.sql.tables import aliases, models, version_blobs, version_labels, 
 from application.filters import VERSIONS, parse_filter, parse_order
 from application.ports.registry_reader import PageRequest
 from domain.alias import Alias
+from domain.errors import SearchTooCostly
 from domain.values import AliasName, Latest, ModelName, VersionNumber
 from tests.support.registry import EPOCH, a_digest, a_manifest, a_model, a_version, sqlite_database
 
@@ -216,6 +217,14 @@ async def test_a_list_is_found_by_its_index(
         assert part not in ids
     assert "SCAN" not in rows
     assert all("SCAN driver" not in plan for plan in found)
+
+
+async def test_a_filter_that_takes_too_long_is_given_up(database: SqliteDatabase) -> None:
+    hasty = SqliteDatabase(f"sqlite:///{database.path}", search_limit=0.01)
+    costly = " OR ".join(f"tags.commit ILIKE '%x{index}%'" for index in range(50))
+    with pytest.raises(SearchTooCostly):
+        await SqlRegistryReader(hasty).versions(request(costly))
+    await hasty.close()
 
 
 async def test_the_next_page_begins_in_the_index(database: SqliteDatabase) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sqlite3
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from sqlalchemy import Connection, text
 from adapters.sql import migrate
 from adapters.sql.database import SqliteDatabase
 from application.ports.registry_reader import PageRequest
-from domain.errors import DatabaseBehind, DatabaseUnavailable
+from domain.errors import DatabaseBehind, DatabaseUnavailable, SearchTooCostly
 from domain.values import Latest, ModelName
 from tests.support.registry import (
     Registry,
@@ -146,20 +147,52 @@ async def test_a_commit_that_has_begun_is_finished_though_the_task_is_cancelled(
     await register(registry, "other")
 
 
-async def test_a_cancelled_search_leaves_its_connection_usable(
-    database: SqliteDatabase, registry: Registry
+def _count_endlessly(db: Connection) -> int:
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+    return int(db.execute(text(f"{endless} SELECT count(*) FROM n")).scalar_one())
+
+
+@pytest.fixture
+def patient(database: SqliteDatabase) -> Iterator[SqliteDatabase]:
+    """The same database, whose searches may take for ever."""
+    opened = SqliteDatabase(f"sqlite:///{database.path}", search_limit=math.inf)
+    yield opened
+    opened.dispose()
+
+
+async def test_a_search_that_takes_too_long_is_given_up(database: SqliteDatabase) -> None:
+    hasty = SqliteDatabase(f"sqlite:///{database.path}", search_limit=0.05)
+    for _ in range(6):
+        with pytest.raises(SearchTooCostly):
+            await hasty.search(_count_endlessly)
+    assert await hasty.search(_ask) == 42
+    await hasty.close()
+
+
+async def test_a_cancelled_search_ends_and_leaves_its_connection_usable(
+    patient: SqliteDatabase,
 ) -> None:
-    slow = text(
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) "
-        "SELECT count(*) FROM n"
-    )
-    task = asyncio.ensure_future(database.search(lambda db: db.execute(slow).scalar_one()))
-    await anyio.sleep(0.01)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    await register(registry)
-    assert len((await registry.reader.models(PageRequest())).items) == 1
+    tasks = [asyncio.ensure_future(patient.search(_count_endlessly)) for _ in range(8)]
+    await anyio.sleep(0.05)
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    with anyio.move_on_after(0.05) as scope:
+        await patient.search(_count_endlessly)
+    assert scope.cancelled_caught
+    assert await patient.search(_ask) == 42
+
+
+async def test_closing_interrupts_the_searches_that_run(patient: SqliteDatabase) -> None:
+    tasks = [asyncio.ensure_future(patient.search(_count_endlessly)) for _ in range(8)]
+    await anyio.sleep(0.05)
+    await patient.close()
+    for task in tasks:
+        with pytest.raises(DatabaseUnavailable):
+            await task
+    assert await patient.search(_ask) == 42
 
 
 async def test_readers_searches_and_writers_share_one_process(registry: Registry) -> None:

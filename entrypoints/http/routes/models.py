@@ -21,6 +21,7 @@ from domain.errors import (
     ModelNotFound,
     PreconditionFailed,
     RequestTooLarge,
+    SearchTooCostly,
     UnsupportedMediaType,
 )
 from domain.values import ModelName
@@ -74,7 +75,7 @@ async def register_model(
     summary="List models",
     responses={
         200: example(page(MODEL), "A page of models, by name unless ordered otherwise"),
-        **problems(InvalidFilter, InvalidOrder, InvalidPageToken),
+        **problems(InvalidFilter, InvalidOrder, InvalidPageToken, SearchTooCostly),
     },
 )
 async def list_models(

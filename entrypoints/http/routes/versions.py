@@ -32,6 +32,7 @@ from domain.errors import (
     ParentNotFound,
     PreconditionFailed,
     RequestTooLarge,
+    SearchTooCostly,
     UnsupportedMediaType,
     UploadInterrupted,
     VersionImmutable,
@@ -67,7 +68,7 @@ from entrypoints.http.schemas import PublishBody, PublishMetadata, VersionPatch
 from entrypoints.settings import Settings
 
 router = APIRouter(tags=["versions"], route_class=JsonRoute)
-_LIST = (InvalidFilter, InvalidOrder, InvalidPageToken)
+_LIST = (InvalidFilter, InvalidOrder, InvalidPageToken, SearchTooCostly)
 
 _PUBLISH: dict[str, Any] = {
     "requestBody": {
