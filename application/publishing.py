@@ -313,12 +313,11 @@ class PublishVersionHandler:
 
         A sweep came between only where all this took longer than its grace period.
         """
-        for digest in {file.sha256 for file in manifest.files}:
-            if await self.store.stat(digest) is None:
-                raise StoreUnavailable(
-                    f"A garbage collection took the blob {digest} before the version named it; "
-                    "try again."
-                )
+        if gone := await self.store.absent({file.sha256 for file in manifest.files}):
+            raise StoreUnavailable(
+                f"A garbage collection took the blob {min(gone)} before the version named it; "
+                "try again."
+            )
 
     async def _model(
         self, uow: UnitOfWork, command: PublishVersion, details: PublishDetails

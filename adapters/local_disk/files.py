@@ -20,7 +20,7 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -146,6 +146,10 @@ class BlobFolder:
                 self.check_present()
                 return None
             return BlobInfo(digest, status.st_size, moment(status.st_mtime_ns // 1000))
+
+    def absent(self, digests: Collection[Digest]) -> set[Digest]:
+        """Those that are not there."""
+        return {digest for digest in digests if self.stat(digest) is None}
 
     def check_present(self) -> None:
         """Distinguishes an absent blob from an absent store.

@@ -198,10 +198,10 @@ def _begin_writeback(fd: int, start: int, stop: int) -> None:
 class LocalStagedBlob(StagedBlob):
     """One batch of about 1 MiB is being collected while the one before is hashed and written."""
 
-    def __init__(self, folder: BlobFolder, writers: Threads, readers: Threads) -> None:
+    def __init__(self, folder: BlobFolder, writers: Threads, lookers: Threads) -> None:
         self._file = StagedFile(folder)
         self._writers = writers
-        self._readers = readers
+        self._lookers = lookers
         self._chunks: list[bytes | bytearray] = []
         self._collected = 0
         self._size = 0
@@ -248,7 +248,7 @@ class LocalStagedBlob(StagedBlob):
     @property
     def source(self) -> FileSource:
         if self._on_disk:
-            return ThreadedSource(self._size, self._readers, self._file.read_at)
+            return ThreadedSource(self._size, self._lookers, self._file.read_at)
         return MemorySource(self._content)
 
     async def commit(self) -> BlobInfo:

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import itertools
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from domain.values import Digest
 
 _WRITERS = 16
 _READERS = 8
+_LOOKERS = 4
 _LISTED = 500
 
 
@@ -44,7 +45,9 @@ class LocalDiskArtifactStore(ArtifactStore):
     """Blobs in one folder; several processes may use it at once.
 
     Writing and syncing have threads of their own, so that a hundred uploads on a slow disk do not
-    keep downloads waiting; an upload occupies one only while a batch is being written.
+    keep downloads waiting; an upload occupies one only while a batch is being written. So has what
+    looks at blobs without reading them through: a publish or a sweep waits for it while it keeps
+    every other writer of the database waiting.
 
     Args:
         root: the folder; made when first needed, not before.
@@ -54,20 +57,24 @@ class LocalDiskArtifactStore(ArtifactStore):
         self._folder = BlobFolder(Path(root))
         self._writers = Threads(_WRITERS, "blob-writer")
         self._readers = Threads(_READERS, "blob-reader")
+        self._lookers = Threads(_LOOKERS, "blob-looker")
 
     @asynccontextmanager
     async def stage(self) -> AsyncIterator[StagedBlob]:
-        blob = LocalStagedBlob(self._folder, self._writers, self._readers)
+        blob = LocalStagedBlob(self._folder, self._writers, self._lookers)
         try:
             yield blob
         finally:
             await blob.aclose()
 
     async def renew(self, digest: Digest) -> BlobInfo | None:
-        return await self._readers.run(self._folder.renew, digest)
+        return await self._lookers.run(self._folder.renew, digest)
 
     async def stat(self, digest: Digest) -> BlobInfo | None:
-        return await self._readers.run(self._folder.stat, digest)
+        return await self._lookers.run(self._folder.stat, digest)
+
+    async def absent(self, digests: Collection[Digest]) -> set[Digest]:
+        return await self._lookers.run(self._folder.absent, digests)
 
     async def read(
         self, digest: Digest, *, start: int = 0, stop: int | None = None
@@ -85,7 +92,7 @@ class LocalDiskArtifactStore(ArtifactStore):
                 self._readers.submit(reader.close)
 
     def source(self, digest: Digest, size: int) -> FileSource:
-        return ThreadedSource(size, self._readers, functools.partial(self._folder.read_at, digest))
+        return ThreadedSource(size, self._lookers, functools.partial(self._folder.read_at, digest))
 
     async def list(self) -> AsyncGenerator[BlobInfo, None]:
         walk = _Walk(self._folder.walk())
@@ -97,10 +104,10 @@ class LocalDiskArtifactStore(ArtifactStore):
             self._readers.submit(walk.close)
 
     async def discard(self, digest: Digest, *, unless_renewed_since: datetime) -> bool:
-        return await self._readers.run(self._folder.discard, digest, unless_renewed_since)
+        return await self._lookers.run(self._folder.discard, digest, unless_renewed_since)
 
     async def sweep_staging(self, *, older_than: datetime, dry_run: bool) -> tuple[int, int]:
         return await self._readers.run(self._folder.sweep_staging, older_than, dry_run)
 
     async def check(self) -> None:
-        await self._readers.run(self._folder.probe)
+        await self._lookers.run(self._folder.probe)

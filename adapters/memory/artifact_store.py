@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -135,6 +135,9 @@ class MemoryArtifactStore(ArtifactStore):
 
     async def stat(self, digest: Digest) -> BlobInfo | None:
         return self._blobs[digest][1] if digest in self._blobs else None
+
+    async def absent(self, digests: Collection[Digest]) -> set[Digest]:
+        return {digest for digest in digests if digest not in self._blobs}
 
     async def read(
         self, digest: Digest, *, start: int = 0, stop: int | None = None

@@ -5,7 +5,7 @@ A blob is named by the sha256 of its bytes and is visible only once all of them 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -83,6 +83,17 @@ class ArtifactStore(Protocol):
 
     async def stat(self, digest: Digest) -> BlobInfo | None:
         """Size and age of a blob; None if absent."""
+        ...
+
+    async def absent(self, digests: Collection[Digest]) -> set[Digest]:
+        """Those of them under which nothing is stored.
+
+        Quick also for a thousand and beside any number of downloads: a publish asks while it
+        holds a transaction that others wait for.
+
+        Raises:
+            StoreUnavailable: it cannot be told.
+        """
         ...
 
     def read(

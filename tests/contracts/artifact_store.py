@@ -155,6 +155,14 @@ class ArtifactStoreContract:
         with pytest.raises(StoreUnavailable):
             await store.source(ABSENT, 10).read_at(0, 10)
 
+    async def test_absent_blobs_are_told_from_present_ones(self, store: ArtifactStore) -> None:
+        assert await store.absent([]) == set()
+        assert await store.absent([ABSENT]) == {ABSENT}
+        present = [(await upload(store, b"blob %d" % number)).digest for number in range(5)]
+        assert await store.absent(present) == set()
+        absent = {digest_of(b"absent %d" % number) for number in range(700)}
+        assert await store.absent({*present, *absent}) == absent
+
     # --- nothing is visible before the commit, and nothing stays without one ---
 
     @pytest.mark.parametrize("size", [4096, 2 * MIB])

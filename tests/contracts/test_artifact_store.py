@@ -23,8 +23,10 @@ from application.ports import ArtifactStore
 from domain.errors import BlobNotFound, StoreFull, StoreUnavailable
 from domain.values import Digest
 from tests.contracts.artifact_store import (
+    ABSENT,
     MIB,
     ArtifactStoreContract,
+    after,
     content_of,
     digest_of,
     download,
@@ -309,6 +311,40 @@ class TestLocalDiskArtifactStore(ArtifactStoreContract):
             await barrier.wait()
             assert await download(store, info.digest) == content
             release.set()
+
+    async def test_no_number_of_downloads_keeps_a_publish_or_a_sweep_waiting(
+        self, store: ArtifactStore, root: Path
+    ) -> None:
+        """Pipes in the place of blobs: whoever opens one to read waits for a writer."""
+        info = await upload(store, b"x")
+        pipes = [blob_path(root, digest_of(b"pipe %d" % number)) for number in range(64)]
+        for pipe in pipes:
+            os.mkfifo(pipe)
+        downloads = [
+            asyncio.create_task(download(store, Digest(pipe.name)), name=pipe.name)
+            for pipe in pipes
+        ]
+        try:
+            async with asyncio.timeout(30):
+                await asyncio.sleep(0.05)
+                assert await store.absent([info.digest, ABSENT]) == {ABSENT}
+                assert await store.stat(info.digest) == info
+                assert await store.source(info.digest, 1).read_at(0, 1) == b"x"
+                async with store.stage() as blob:
+                    await blob.write(content_of(MIB))
+                    await blob.finish()
+                    assert await blob.source.read_at(0, 1) == content_of(MIB)[:1]
+                renewed = await store.renew(info.digest)
+                assert renewed is not None
+                await store.check()
+                await after(renewed.renewed_at)
+                now = datetime.now(UTC)
+                assert await store.discard(info.digest, unless_renewed_since=now)
+        finally:
+            writers = [os.open(pipe, os.O_RDWR) for pipe in pipes]
+            await asyncio.gather(*downloads)
+            for writer in writers:
+                os.close(writer)
 
     # --- processes that die ---
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -11,9 +11,11 @@ from datetime import datetime, timedelta
 import anyio
 import pytest
 
+from adapters.memory.artifact_store import MemoryArtifactStore
 from adapters.memory.clock import FixedClock
 from adapters.memory.registry import MemoryDatabase
 from adapters.no_lock import NoLockManager
+from application.ports import BlobInfo
 from application.publishing import IncomingFile, PublishDetails, PublishVersion, UploadedFile
 from application.records import FileRecord, ParentRecord
 from domain.errors import (
@@ -38,6 +40,7 @@ from domain.values import (
     MAX_ALIASES_PER_PUBLISH,
     MAX_FILES,
     AliasName,
+    Digest,
     FilePath,
     ModelName,
     VersionNumber,
@@ -109,6 +112,25 @@ async def test_a_published_version_is_all_that_was_said_and_sent(registry: Regis
     assert record.size == 18
     assert record.created_at == record.updated_at == registry.clock.now()
     assert (record.validation.verdict, record.validation.engine) == ("accept", "memory 1")
+
+
+async def test_while_others_wait_it_looks_for_all_its_blobs_at_once(registry: Registry) -> None:
+    class Counting(MemoryArtifactStore):
+        def __init__(self) -> None:
+            super().__init__(clock=registry.clock)
+            self.asked: list[object] = []
+
+        async def absent(self, digests: Collection[Digest]) -> set[Digest]:
+            self.asked.append(set(digests))
+            return await super().absent(digests)
+
+        async def stat(self, digest: Digest) -> BlobInfo | None:
+            self.asked.append(digest)
+            return await super().stat(digest)
+
+    registry.store = store = Counting()
+    await registry.publish(*(a_file(str(number)) for number in range(100)))
+    assert store.asked == [await registry.blobs()]
 
 
 async def test_numbers_are_dense_and_the_model_shows_the_latest(registry: Registry) -> None:
@@ -580,5 +602,5 @@ async def test_a_failing_commit_takes_no_number_and_leaves_only_blobs_that_gc_re
     assert (await registry.model()).record.aliases == {}
     assert await registry.blobs() == {digest_of(b"a")}
     registry.clock.advance(timedelta(days=2))
-    await registry.collect()
+    await registry.collect(force=True)
     await check_that_nothing_happened(registry)
