@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self, cast
 
 from domain.errors import (
@@ -17,7 +17,6 @@ from domain.errors import (
     InvalidAliasName,
     InvalidDigest,
     InvalidFilePath,
-    InvalidManifest,
     InvalidModelName,
     InvalidReference,
     InvalidRequest,
@@ -257,30 +256,6 @@ class FilePath(str):
     def name(self) -> str:
         """The last segment."""
         return self.rsplit("/", 1)[-1]
-
-
-def check_paths(paths: Iterable[FilePath]) -> None:
-    """Refuses a set of paths that some file system could not store together.
-
-    Raises:
-        InvalidManifest: no file, too many, two that differ in case only, or one that is a folder
-            of another.
-    """
-    seen: dict[str, FilePath] = {}
-    for path in paths:
-        if twin := seen.get(path.folded):
-            raise InvalidManifest(f"{path[:100]!a} and {twin[:100]!a} are the same path.")
-        seen[path.folded] = path
-    if not 1 <= len(seen) <= MAX_FILES:
-        raise InvalidManifest(f"A version has 1 to {MAX_FILES} files, not {len(seen)}.")
-    for folded, path in seen.items():
-        parent = folded
-        while "/" in parent:
-            parent = parent.rsplit("/", 1)[0]
-            if parent in seen:
-                raise InvalidManifest(
-                    f"{seen[parent][:100]!a} is a file and the folder of {path[:100]!a}."
-                )
 
 
 # --- texts and maps -----------------------------------------------------------------------------

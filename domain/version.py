@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from domain.errors import VersionInUse
+from domain.errors import InvalidManifest, VersionInUse
 from domain.values import (
+    MAX_FILES,
     AliasName,
     Digest,
     FilePath,
@@ -18,10 +19,33 @@ from domain.values import (
     VersionNumber,
     check_metrics,
     check_parameters,
-    check_paths,
     check_tags,
     check_text,
 )
+
+
+def check_paths(paths: Iterable[FilePath]) -> None:
+    """Refuses a set of paths that some file system could not store together.
+
+    Raises:
+        InvalidManifest: no file, too many, two that differ in case only, or one that is a folder
+            of another.
+    """
+    seen: dict[str, FilePath] = {}
+    for path in paths:
+        if twin := seen.get(path.folded):
+            raise InvalidManifest(f"{path[:100]!a} and {twin[:100]!a} are the same path.")
+        seen[path.folded] = path
+    if not 1 <= len(seen) <= MAX_FILES:
+        raise InvalidManifest(f"A version has 1 to {MAX_FILES} files, not {len(seen)}.")
+    for folded, path in seen.items():
+        parent = folded
+        while "/" in parent:
+            parent = parent.rsplit("/", 1)[0]
+            if parent in seen:
+                raise InvalidManifest(
+                    f"{seen[parent][:100]!a} is a file and the folder of {path[:100]!a}."
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +76,7 @@ class Manifest:
         """Sorts and checks.
 
         Raises:
-            InvalidManifest: see :func:`domain.values.check_paths`.
+            InvalidManifest: see :func:`check_paths`.
         """
         entries = tuple(sorted(files, key=lambda entry: entry.path.encode()))
         check_paths(entry.path for entry in entries)

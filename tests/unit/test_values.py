@@ -41,13 +41,13 @@ from domain.values import (
     check_actor,
     check_metrics,
     check_parameters,
-    check_paths,
     check_tags,
     check_text,
     parse_reference,
     relocated,
     unique,
 )
+from domain.version import check_paths
 
 BIDI_CONTROLS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 IGNORABLE_LETTERS_AND_MARKS = (
