@@ -16,7 +16,7 @@ from application.ports import (
     UnitOfWork,
 )
 from application.streams import Tell, digest_of, tell_nobody
-from domain.errors import BlobNotFound
+from domain.errors import BlobNotFound, CollectionRefused
 from domain.values import Digest
 
 _BATCH = 500
@@ -28,10 +28,14 @@ RECEIPTS_KEPT = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class CollectGarbage:
-    """Sweeps blobs that no version names, and broken uploads, older than ``grace``."""
+    """Sweeps blobs that no version names, and broken uploads, older than ``grace``.
+
+    ``force``: also where the database names no blob at all, and so every blob of the store goes.
+    """
 
     grace: timedelta
     dry_run: bool = False
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +69,14 @@ class CollectGarbageHandler:
         another look at what is named, and a publish looks for its blobs inside its own.
 
         Raises:
+            CollectionRefused: the database seems not to be the one of this store.
             LockTimeout: another collection is running.
             StoreUnavailable, DatabaseUnavailable: nothing that is referenced was removed.
         """
         async with self.locks.hold("gc", timeout=self.lock_timeout):
             cutoff = self.clock.now() - command.grace
+            if not command.force:
+                await self._check_that_something_stays(cutoff)
             blobs = size = kept = 0
             async with aclosing(_batches(self.store.list())) as batches:
                 async for batch in batches:
@@ -83,6 +90,17 @@ class CollectGarbageHandler:
             )
             receipts = 0 if command.dry_run else await self._forget_receipts()
         return Collected(blobs, size, kept, staged, staged_size, receipts)
+
+    async def _check_that_something_stays(self, cutoff: datetime) -> None:
+        if await self.references.page(None, 1):
+            return
+        async with aclosing(self.store.list()) as blobs:
+            async for blob in blobs:
+                if blob.renewed_at < cutoff:
+                    raise CollectionRefused(
+                        "The database names no blob at all, but the store holds some: perhaps they "
+                        "do not belong together. Every blob would be removed; force it if they may."
+                    )
 
     async def _unnamed(self, blobs: list[BlobInfo]) -> list[BlobInfo]:
         if not blobs:

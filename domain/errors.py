@@ -6,7 +6,6 @@ set. Numbers of protocols (HTTP statuses, exit codes) live in the entrypoints: o
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -92,13 +91,13 @@ class UnsupportedMediaType(ModelyardError):
     kind = Kind.UNSUPPORTED
     title = "The content type of the request is not supported"
 
+
 class CrossSiteRequest(ModelyardError):
     """A browser sends it for a page that is not this service's own."""
 
     code = "request.cross_site"
     kind = Kind.FORBIDDEN
     title = "A page of another site asks for a change"
-
 
 
 class InvalidFilter(ModelyardError):
@@ -353,12 +352,6 @@ class StoreUnavailable(ModelyardError):
     kind = Kind.UNAVAILABLE
     title = "The artifact store cannot take or give bytes now"
 
-    @classmethod
-    def because(cls, what: str, error: OSError) -> Self:
-        """``what`` failed, and the system's reason for it, without the path it happened at."""
-        reason = os.strerror(error.errno) if error.errno else "the reason is not known"
-        return cls(f"{what} ({reason}); try again later.")
-
 
 class StoreFull(ModelyardError):
     code = "store.full"
@@ -378,10 +371,22 @@ class DatabaseBehind(ModelyardError):
     title = "The database schema is not the one this release needs"
 
 
+class DatabaseMissing(ModelyardError):
+    code = "database.missing"
+    kind = Kind.UNAVAILABLE
+    title = "There is no registry where the settings say"
+
+
 class NotReady(ModelyardError):
     code = "service.not_ready"
     kind = Kind.UNAVAILABLE
     title = "The service cannot take requests now"
+
+
+class CollectionRefused(ModelyardError):
+    code = "gc.refused"
+    kind = Kind.CONFLICT
+    title = "Every blob of the store would be removed"
 
 
 class InvalidExport(ModelyardError):

@@ -28,6 +28,7 @@ from application.maintenance import CollectGarbageHandler, VerifyHandler
 from application.models import DeleteModelHandler, RegisterModelHandler, UpdateModelHandler
 from application.publishing import PublishVersionHandler
 from application.versions import DeleteVersionHandler, UpdateVersionHandler
+from domain.errors import DatabaseMissing
 from domain.events import Event
 from entrypoints.settings import Settings
 
@@ -126,20 +127,36 @@ def database_revisions(container: Container) -> tuple[str | None, str]:
     return migrate.current(container.database()), migrate.head()
 
 
-def migrate_database(container: Container) -> None:
-    """Brings the schema to where this release needs it. Blocks. Raises: DatabaseBehind (newer)."""
-    from adapters.sql import migrate  # noqa: PLC0415
-
-    migrate.upgrade(container.database())
-
-
-def prepare_database(container: Container) -> None:
-    """Migrates SQLite, which is nobody else's; checks another database. Blocks.
+def migrate_database(container: Container) -> bool:
+    """Brings the schema to where this release needs it; True where there was none. Blocks.
 
     Raises:
+        DatabaseBehind: it is newer.
+    """
+    from adapters.sql import migrate  # noqa: PLC0415
+
+    return migrate.upgrade(container.database())
+
+
+def prepare_database(container: Container, *, create: bool = True) -> bool:
+    """Migrates SQLite, which is nobody else's; checks another database. Blocks.
+
+    Returns:
+        whether it has created the registry.
+
+    Raises:
+        DatabaseMissing: there is none, and it should not be created.
         DatabaseBehind: naming the command to run.
     """
     from adapters.sql import migrate  # noqa: PLC0415
 
-    embedded = container.settings().database_url.startswith("sqlite")
-    (migrate.upgrade if embedded else migrate.check)(container.database())
+    database = container.database()
+    if not create and migrate.current(database) is None:
+        raise DatabaseMissing(
+            f"There is no registry at {database.path.absolute()}; correct DATABASE_URL, "
+            "or begin a new one with 'modelyard-server migrate'."
+        )
+    if container.settings().database_url.startswith("sqlite"):
+        return migrate.upgrade(database)
+    migrate.check(database)
+    return False

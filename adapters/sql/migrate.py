@@ -58,23 +58,27 @@ def check(database: SqliteDatabase) -> None:
         )
 
 
-def upgrade(database: SqliteDatabase, revision: str = "head") -> None:
+def upgrade(database: SqliteDatabase, revision: str = "head") -> bool:
     """Creates the schema or brings it forward, whole or not at all. Blocks.
 
     Of several processes that do so at once, one works and the others find it done.
+
+    Returns:
+        whether it has created the schema.
 
     Raises:
         DatabaseBehind: the database has a revision that this release does not know.
         DatabaseUnavailable
     """
     if revision == "head" and current(database) == head():
-        return
+        return False
     with database.migration() as connection:
         found = MigrationContext.configure(connection).get_current_revision()
         known = {script.revision for script in _scripts().walk_revisions()}
         if found is not None and found not in known:
             raise DatabaseBehind(f"The database is at {found}, which this release does not know.")
         command.upgrade(config(connection), revision)
+    return found is None
 
 
 def _scripts() -> ScriptDirectory:

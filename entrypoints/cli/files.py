@@ -94,7 +94,7 @@ def publish(
             command = PublishVersion(model, who, upload.parts(said), idempotency_key)
             return await container.publish_version()(command)
 
-    published = with_registry(work)
+    published = with_registry(work, create=create_model)
     record = published.version.record
     if json:
         print_json(record)

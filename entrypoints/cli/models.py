@@ -44,7 +44,7 @@ def register(
     async def work(container: Container) -> ModelRecord:
         return (await container.register_model()(command)).record
 
-    record = with_registry(work)
+    record = with_registry(work, create=True)
     if json:
         print_json(record)
     else:

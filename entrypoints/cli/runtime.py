@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
 from domain.errors import DatabaseUnavailable
+from entrypoints.cli.output import plain
 
 if TYPE_CHECKING:
     from entrypoints.container import Container
@@ -15,11 +17,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def open_container() -> Container:
+def open_container(*, create: bool) -> Container:
     """The registry of the settings, its database ready: SQLite migrates itself.
+
+    Args:
+        create: begin a registry where there is none, and say so.
 
     Raises:
         InvalidSettings: a setting is wrong.
+        DatabaseMissing: there is no registry, and none is to be created.
         DatabaseBehind: another database needs ``migrate`` first.
         DatabaseUnavailable
     """
@@ -27,10 +33,17 @@ def open_container() -> Container:
 
     container = build()
     try:
-        prepare_database(container)
+        if prepare_database(container, create=create):
+            tell_of_new(container)
     except DatabaseUnavailable as error:
         raise DatabaseUnavailable(f"DATABASE_URL: {error.detail}") from None
     return container
+
+
+def tell_of_new(container: Container) -> None:
+    """Says where a registry has been created: a wrong setting should not go unnoticed."""
+    path = container.database().path.absolute()
+    print(f"Created a new registry in {plain(str(path))}", file=sys.stderr)
 
 
 def build() -> Container:
@@ -45,13 +58,13 @@ def build() -> Container:
     return build_container(load_settings())
 
 
-def with_registry(work: Callable[[Container], Awaitable[T]]) -> T:
+def with_registry(work: Callable[[Container], Awaitable[T]], *, create: bool = False) -> T:
     """Does the work on the registry that the settings name, and closes it.
 
     Raises:
-        InvalidSettings, DatabaseBehind: see :func:`open_container`.
+        InvalidSettings, DatabaseMissing, DatabaseBehind: see :func:`open_container`.
     """
-    container = open_container()
+    container = open_container(create=create)
 
     async def scoped() -> T:
         try:

@@ -8,11 +8,11 @@ import anyio
 import typer
 from typer.core import TyperCommand
 
-from domain.errors import DatabaseBehind, StoreFull, StoreUnavailable
+from domain.errors import DatabaseBehind, InvalidSettings, StoreFull, StoreUnavailable
 from entrypoints.cli import exits
 from entrypoints.cli.options import UPKEEP, Json, add
 from entrypoints.cli.output import print_json, say
-from entrypoints.cli.runtime import build, open_container
+from entrypoints.cli.runtime import build, open_container, tell_of_new
 
 if TYPE_CHECKING:
     from entrypoints.container import Container
@@ -49,7 +49,7 @@ def serve() -> None:
     """
     from entrypoints.cli import serving  # noqa: PLC0415 - the server, which other commands spare
 
-    container = open_container()
+    container = open_container(create=True)
     settings = container.settings()
     container.database().dispose()
     _check_storage(container)
@@ -78,7 +78,8 @@ def migrate(
             f"The database is at {before or 'no revision'} and this release needs {needed}; "
             "run 'modelyard-server migrate'."
         )
-    migrate_database(container)
+    if migrate_database(container):
+        tell_of_new(container)
     container.database().dispose()
     if json:
         print_json({"revision": needed, "previous_revision": before, "changed": before != needed})
@@ -92,15 +93,18 @@ def _check_storage(container: Container) -> None:
     """A full disk does not keep it from starting: what is stored can be read.
 
     Raises:
-        StoreUnavailable: no bytes can be kept there.
+        InvalidSettings: no bytes can be kept there.
     """
     try:
         anyio.run(container.store().check)
     except StoreFull:
         return
     except StoreUnavailable as error:
-        path = container.settings().model_storage_path
-        raise StoreUnavailable(f"MODEL_STORAGE_PATH: {path}: {error.detail}") from None
+        path, cause = container.settings().model_storage_path, error.__cause__
+        reason = cause.strerror if isinstance(cause, OSError) else error.detail
+        raise InvalidSettings(
+            f"MODEL_STORAGE_PATH: {path} cannot hold model files: {reason}"
+        ) from None
 
 
 def _welcome(host: str, port: int) -> str:

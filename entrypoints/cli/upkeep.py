@@ -42,10 +42,13 @@ def gc(
             "longer than the longest publish takes.",
         ),
     ] = "24h",
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where the database names no blob at all.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Remove the bytes that no version names any more, and what broken uploads left."""
-    command = CollectGarbage(duration(grace), dry_run)
+    command = CollectGarbage(duration(grace), dry_run, force)
 
     async def work(container: Container) -> Collected:
         with working("Collecting garbage"):
@@ -87,17 +90,21 @@ def verify(json: Json = False) -> None:
 
 
 def stats(json: Json = False) -> None:
-    """Count what the registry holds."""
+    """Count what the registry holds, and say where that is."""
 
-    async def work(container: Container) -> RegistryStats:
-        return await container.reader().stats()
+    async def work(container: Container) -> tuple[RegistryStats, dict[str, str]]:
+        folder = container.settings().model_storage_path
+        paths = {"database": container.database().path, "store": folder}
+        looked_at = {name: str(path.absolute()) for name, path in paths.items()}
+        return await container.reader().stats(), looked_at
 
-    counted = with_registry(work)
+    counted, looked_at = with_registry(work)
     if json:
-        print_json(counted)
+        print_json({**asdict(counted), **looked_at})
         return
     print_fields(
         [
+            *looked_at.items(),
             ("models", counted.models),
             ("versions", counted.versions),
             ("aliases", counted.aliases),
@@ -159,7 +166,7 @@ def import_(
         with progress("Importing") as tell:
             return await container.import_registry()(command, tell)
 
-    imported = with_registry(work)
+    imported = with_registry(work, create=True)
     if json:
         print_json(asdict(imported))
         return

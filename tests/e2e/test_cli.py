@@ -109,14 +109,15 @@ def churn(cli: Cli) -> Cli:
 
 
 def test_a_first_day_with_the_registry_in_processes_of_its_own(cli: Cli) -> None:
-    def call(*arguments: str) -> str:
+    def call(*arguments: str, told: str = "") -> str:
         process = cli.start(*arguments)
         out, err = process.communicate()
-        assert (process.returncode, err) == (0, "")
+        assert (process.returncode, err) == (0, told)
         return out
 
     cli.file("model/config.json")
-    published = call("publish", "churn", "model", "--create-model")
+    told = f"Created a new registry in {cli.root / 'modelyard.db'}\n"
+    published = call("publish", "churn", "model", "--create-model", told=told)
     assert published == "Published churn@1: 1 file, 8 B.\n"
     call("alias", "set", "churn", "champion", "1")
     call("download", "churn@champion")
@@ -289,21 +290,40 @@ def test_verify_names_what_is_missing_or_corrupt(churn: Cli) -> None:
 
 
 def test_gc_removes_what_no_version_names(churn: Cli) -> None:
+    churn.file("other.json", b"[]")
+    churn("publish", "other", "other.json", "--create-model")
     churn("delete", "churn", "--force")
     assert churn.json("gc")["blobs"] == 0
     dry = churn.json("gc", "--dry-run", "--grace", "0s")
     assert (dry["blobs"], dry["size"], dry["dry_run"]) == (2, 13, True)
     assert churn.json("gc", "--grace", "0")["blobs"] == 2
-    assert churn.json("verify")["blobs"] == 0
+    assert churn.json("verify")["blobs"] == 1
     churn("gc", "--grace", "soon", code=2)
 
 
-def test_stats_counts(churn: Cli) -> None:
+def test_gc_with_another_database_removes_nothing_unless_forced(
+    churn: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = churn.root / "empty.db"
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{empty}")
+    assert churn.json("gc", "--grace", "0", code=6)["code"] == "database.missing"
+    assert not empty.exists()
+    churn("migrate")
+    assert churn.json("gc", "--grace", "0", code=4)["code"] == "gc.refused"
+    assert churn.json("verify")["blobs"] == 2
+    assert churn.json("gc", "--grace", "0", "--force")["blobs"] == 2
+
+
+def test_stats_counts_and_says_where(churn: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     churn("publish", "churn", "model/config.json")
+    monkeypatch.setenv("DATABASE_URL", "sqlite:///modelyard.db")
+    monkeypatch.setenv("MODEL_STORAGE_PATH", "artifacts")
+    database, store = (str(churn.root / name) for name in ("modelyard.db", "artifacts"))
     assert churn.json("stats") == {
         "models": 1, "versions": 2, "aliases": 1, "files": 3, "blobs": 2,
-        "size": 21, "distinct_size": 13,
+        "size": 21, "distinct_size": 13, "database": database, "store": store,
     }  # fmt: skip
+    assert churn("stats").out.startswith(f"database  {database}\nstore     {store}\n")
 
 
 def test_a_registry_moves_by_export_and_import(
@@ -333,6 +353,39 @@ def test_migrate_creates_and_checks(cli: Cli) -> None:
     assert cli.json("migrate", "--check")["changed"] is False
 
 
+READING = [
+    ["list"], ["show", "m"], ["stats"], ["verify"], ["gc"], ["export", "out"], ["delete", "m"],
+    ["download", "m@1"], ["publish", "m", "f"],
+    ["alias", "list", "m"], ["alias", "history", "m", "a"],
+    ["alias", "set", "m", "a", "1"], ["alias", "rollback", "m", "a"], ["alias", "delete", "m", "a"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", READING, ids=" ".join)
+def test_a_command_that_needs_a_registry_creates_none(cli: Cli, command: list[str]) -> None:
+    cli.file("f")
+    result = cli(*command, code=6)
+    missing = f"error: There is no registry at {cli.root / 'modelyard.db'}; "
+    assert result.err.startswith(missing)
+    assert result.err.count("\n") == 1
+    assert {path.name for path in cli.root.iterdir()} == {"f"}
+
+
+def test_a_file_without_a_schema_is_no_registry(cli: Cli) -> None:
+    (cli.root / "modelyard.db").touch()
+    assert cli.json("list", code=6)["code"] == "database.missing"
+
+
+@pytest.mark.parametrize("command", [["register", "m"], ["migrate"], ["import", "out"]])
+def test_a_command_that_creates_a_registry_says_so_once(
+    churn: Cli, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    churn("export", "out")
+    monkeypatch.setenv("DATABASE_URL", "sqlite:///new.db")
+    told = f"Created a new registry in {churn.root / 'new.db'}\n"
+    assert [churn(*command).err, churn("list").err] == [told, ""]
+
+
 def test_a_database_of_a_newer_release_is_refused(cli: Cli) -> None:
     import sqlite3
 
@@ -346,9 +399,11 @@ def test_a_database_of_a_newer_release_is_refused(cli: Cli) -> None:
 
 def test_eight_processes_may_start_at_once_on_a_fresh_file(cli: Cli) -> None:
     processes = [cli.start("register", f"model {number}") for number in range(8)]
+    told = ""
     for process in processes:
-        _, err = process.communicate()
-        assert (process.returncode, err) == (0, "")
+        told += process.communicate()[1]
+        assert process.returncode == 0
+    assert told == f"Created a new registry in {cli.root / 'modelyard.db'}\n"
     assert len(cli.json("list")["items"]) == 8
 
 
@@ -412,6 +467,7 @@ def test_every_kind_of_error_has_an_exit_code() -> None:
 
 
 def test_errors_are_one_line_and_with_json_one_document_too(cli: Cli) -> None:
+    cli("migrate")
     result = cli("show", "absent", code=3)
     assert result.out == ""
     assert result.err == "error: There is no model 'absent'. (model.not_found)\n"

@@ -34,7 +34,9 @@ def serve(folder: Path, **settings: object) -> subprocess.CompletedProcess[str]:
 def assert_refused(ended: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
     assert ended.returncode == code, ended.stderr
     assert ended.stdout == ""
-    (line,) = ended.stderr.splitlines()
+    *told, line = ended.stderr.splitlines()
+    assert all(before.startswith("Created a new registry in ") for before in told)
+    assert len(told) <= 1
     assert line.startswith("error: ")
     assert len(line) < 400
     for word in words:
@@ -138,7 +140,7 @@ def test_a_file_in_the_place_of_the_storage_folder_is_refused(tmp_path: Path) ->
     path = tmp_path / "artifacts"
     path.write_bytes(b"not a folder")
     ended = serve(tmp_path)
-    assert_refused(ended, UNAVAILABLE, "MODEL_STORAGE_PATH", str(path), "store.unavailable")
+    assert_refused(ended, USAGE, "MODEL_STORAGE_PATH", str(path), "Not a directory")
     assert path.read_bytes() == b"not a folder"
 
 
@@ -148,7 +150,7 @@ def test_a_storage_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> N
     if os.geteuid() == 0:  # whom modes do not stop; nobody makes folders in /proc
         closed = Path("/proc/modelyard")
     ended = serve(tmp_path, model_storage_path=closed)
-    assert_refused(ended, UNAVAILABLE, "MODEL_STORAGE_PATH", str(closed), "store.unavailable")
+    assert_refused(ended, USAGE, "MODEL_STORAGE_PATH", str(closed), "settings.invalid")
 
 
 def test_a_folder_of_the_database_that_cannot_be_made_is_refused(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def collect(folder: Path, **changed: object) -> Collected:
 
 
 async def _collect(container: Container) -> Collected:
-    return await container.collect_garbage()(CollectGarbage(timedelta(0)))
+    return await container.collect_garbage()(CollectGarbage(timedelta(0), force=True))
 
 
 def collect_and_look(folder: Path, **changed: object) -> Sight:

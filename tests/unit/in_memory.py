@@ -248,10 +248,11 @@ class Registry:
         *,
         grace: timedelta = GRACE,
         dry_run: bool = False,
+        force: bool = False,
         lock_timeout: float = 5.0,
     ) -> Collected:
         handle = self.handlers.collect_garbage(lock_timeout=lock_timeout)
-        return await handle(CollectGarbage(grace, dry_run))
+        return await handle(CollectGarbage(grace, dry_run, force))
 
     async def verify(self) -> Verified:
         return await self.handlers.verify()()

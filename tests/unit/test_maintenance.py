@@ -8,10 +8,17 @@ from datetime import timedelta
 
 import pytest
 
+from adapters.memory.registry import MemoryDatabase
 from adapters.memory.registry_reader import MemoryBlobReferences
 from application.maintenance import Collected, Verified, VerifyHandler
 from application.publishing import PublishVersion, UploadedFile
-from domain.errors import DatabaseUnavailable, LockTimeout, ModelyardError, StoreUnavailable
+from domain.errors import (
+    CollectionRefused,
+    DatabaseUnavailable,
+    LockTimeout,
+    ModelyardError,
+    StoreUnavailable,
+)
 from domain.values import Digest, FilePath, ModelName
 from tests.unit.in_memory import GRACE, Part, Registry, a_file, digest_of
 
@@ -64,8 +71,22 @@ async def test_what_only_deleted_versions_named_is_collected(registry: Registry)
     await registry.collect()
     assert await registry.blobs() == {NAMED}
     await registry.delete_model()
-    await registry.collect()
+    await registry.collect(force=True)
     registry.check_nothing_is_held()
+
+
+async def test_a_database_that_names_nothing_is_not_believed_unless_forced(
+    registry: Registry,
+) -> None:
+    registry.database = MemoryDatabase()  # another, empty one
+    registry.references = MemoryBlobReferences(registry.database)
+    assert (await registry.collect()).kept == 2  # all are young
+    registry.clock.advance(LONG)
+    for dry_run in (True, False):
+        with pytest.raises(CollectionRefused):
+            await registry.collect(dry_run=dry_run)
+    assert await registry.blobs() == {NAMED, ORPHAN}
+    assert (await registry.collect(force=True)).blobs == 2
 
 
 async def test_an_empty_store_has_nothing_to_collect() -> None:
