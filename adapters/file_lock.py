@@ -1,7 +1,8 @@
 """Locks between the processes of one machine, by flock on files in a folder.
 
-The kernel frees a lock when its holder dies, however it dies. Names share 256 files, so nothing
-has to be cleaned up. Not for a network file system whose flock is only local.
+The kernel frees a lock when its holder dies, however it dies. Names of a kind ("publish:churn" is
+of the kind "publish") share 256 files, so nothing has to be cleaned up and no kind waits for
+another. Not for a network file system whose flock is only local.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import hashlib
 import os
 import random
+import re
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -25,6 +27,7 @@ from domain.errors import LockTimeout, StoreUnavailable
 
 _FIRST_PAUSE = 0.002
 _LONGEST_PAUSE = 0.020
+_KIND = re.compile(r"[a-z]{1,20}")
 
 
 class FileLockManager(LockManager):
@@ -34,11 +37,13 @@ class FileLockManager(LockManager):
     random, so that processes do not keep in step.
 
     Args:
-        folder: for the lock files; made when first needed.
+        folder: for the lock files; made when first needed. Not made again: where it vanishes, a
+            volume has been unmounted.
     """
 
     def __init__(self, folder: Path | str) -> None:
         self._folder = Path(folder).absolute()
+        self._made = False
         self._queues: WeakKeyDictionary[
             asyncio.AbstractEventLoop, defaultdict[str, asyncio.Lock]
         ] = WeakKeyDictionary()
@@ -47,17 +52,15 @@ class FileLockManager(LockManager):
     async def hold(self, name: str, *, timeout: float) -> AsyncIterator[None]:  # noqa: ASYNC109
         """See the port."""
         deadline = time.monotonic() + timeout
-        stripe = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:2]
-        queue = self._queues.setdefault(asyncio.get_running_loop(), defaultdict(asyncio.Lock))[
-            stripe
-        ]
+        file = _file(name)
+        queue = self._queues.setdefault(asyncio.get_running_loop(), defaultdict(asyncio.Lock))[file]
         try:
             async with asyncio.timeout(timeout):
                 await queue.acquire()
         except TimeoutError:
             raise _timed_out(timeout) from None
         try:
-            fd = self._open(stripe)
+            fd = self._open(file)
             try:
                 await self._lock(fd, deadline, timeout)
                 yield
@@ -68,20 +71,18 @@ class FileLockManager(LockManager):
 
     async def check(self) -> None:
         """Takes a lock; one that others hold will do."""
-        fd = self._open("00")
+        fd = self._open("check.lock")
         try:
             _try(fd)
         finally:
             _release(fd)
 
-    def _open(self, stripe: str) -> int:
-        path = self._folder / f"{stripe}.lock"
+    def _open(self, file: str) -> int:
         try:
-            try:
-                return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-            except FileNotFoundError:
+            if not self._made:
                 self._folder.mkdir(parents=True, exist_ok=True)
-                return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+                self._made = True
+            return os.open(self._folder / file, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise StoreUnavailable(
                 f"A lock file cannot be opened ({reason_of(error)}); try again later."
@@ -96,6 +97,12 @@ class FileLockManager(LockManager):
                 raise _timed_out(timeout)
             await asyncio.sleep(min(left, pause * random.uniform(0.5, 1.5)))  # noqa: S311
             pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+
+def _file(name: str) -> str:
+    kind = name.partition(":")[0]
+    stripe = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:2]
+    return f"{kind if _KIND.fullmatch(kind) else '_'}-{stripe}.lock"
 
 
 def _try(fd: int) -> bool:

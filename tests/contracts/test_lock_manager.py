@@ -110,12 +110,9 @@ def holder(folder: Path, how: str = "alone") -> Iterator[subprocess.Popen[bytes]
             os.killpg(child.pid, signal.SIGKILL)
 
 
-def other_stripe(name: str) -> str:
-    """A name that shares no lock file with this one."""
-    stripe = hashlib.sha256(name.encode()).digest()[0]
-    return next(
-        n for n in map(str, range(1000)) if hashlib.sha256(n.encode()).digest()[0] != stripe
-    )
+def stripe(name: str) -> int:
+    """By which names of a kind share lock files."""
+    return hashlib.sha256(name.encode()).digest()[0]
 
 
 class TestFileLockManager(LockManagerContract):
@@ -128,8 +125,42 @@ class TestFileLockManager(LockManagerContract):
         return FileLockManager(folder)
 
     async def test_names_seldom_wait_for_each_other(self, locks: LockManager) -> None:
-        async with held(locks, "one"):
-            assert await is_free(locks, other_stripe("one"))
+        names = [f"publish:{number}" for number in range(3_000)]
+        other = next(name for name in names if stripe(name) != stripe("publish:one"))
+        same = next(name for name in names if stripe(name) == stripe("publish:one"))
+        async with held(locks, "publish:one"):
+            assert await is_free(locks, other)
+            assert not await is_free(locks, same)
+
+    async def test_a_collection_keeps_no_model_waiting(self, locks: LockManager) -> None:
+        names = {stripe(name): name for name in (f"publish:{number}" for number in range(5_000))}
+        async with held(locks, "gc"):
+            assert await is_free(locks, names[stripe("gc")])
+            assert not await is_free(locks, "gc")
+
+    async def test_lock_files_are_few_and_stay_in_their_folder(
+        self, locks: LockManager, folder: Path
+    ) -> None:
+        for number in range(2_000):
+            kind = ("publish:", "../", f"{number}:", "x" * 300, "\ud800:", "")[number % 6]
+            async with locks.hold(f"{kind}{number}", timeout=PATIENT):
+                pass
+        assert os.listdir(folder.parent) == ["locks"]
+        assert len(os.listdir(folder)) <= 512
+
+    async def test_a_folder_that_has_gone_is_not_made_again(
+        self, locks: LockManager, folder: Path, tmp_path: Path
+    ) -> None:
+        await locks.check()
+        os.rename(folder.parent, tmp_path / "unmounted")
+        with pytest.raises(StoreUnavailable):
+            await locks.check()
+        with pytest.raises(StoreUnavailable):
+            async with locks.hold("model", timeout=PATIENT):
+                pytest.fail("it is held nowhere")
+        assert os.listdir(tmp_path) == ["unmounted"]
+        os.rename(tmp_path / "unmounted", folder.parent)
+        assert await is_free(locks, "model")
 
     async def test_two_managers_of_a_folder_exclude_each_other(
         self, locks: LockManager, folder: Path
