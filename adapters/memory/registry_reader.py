@@ -7,14 +7,23 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cmp_to_key
+from itertools import accumulate
 from typing import Any, Generic, TypeVar
+
+import orjson
 
 from adapters.memory.filtering import holds
 from adapters.memory.registry import MemoryDatabase, Rows
 from application.filters import Field, Scope
 from application.page_tokens import Key, read_token, write_token
 from application.ports.blob_references import BlobReferences
-from application.ports.registry_reader import Found, Page, PageRequest, RegistryReader
+from application.ports.registry_reader import (
+    MAX_PAGE_BYTES,
+    Found,
+    Page,
+    PageRequest,
+    RegistryReader,
+)
 from application.records import (
     AliasMoveRecord,
     AliasRecord,
@@ -251,11 +260,18 @@ def _page(
     if page.token is not None:
         last = order(read_token(scope, page.token, len(directions)))
         found = [item for item in found if order(keys(item)) > last]
-    shown = found[: page.size]
-    more = len(found) > page.size
+    shown = found[: _fitting(found[: page.size])]
+    more = len(found) > len(shown)
     return Page(
         [item.record for item in shown], write_token(scope, keys(shown[-1])) if more else None
     )
+
+
+def _fitting(items: list[_Item[T]]) -> int:
+    """How many of the first items fit into a page; one does in any case."""
+    option = orjson.OPT_NON_STR_KEYS  # for kinds of str
+    sizes = accumulate(len(orjson.dumps(item.record, option=option)) for item in items)
+    return max(1, sum(size <= MAX_PAGE_BYTES for size in sizes))
 
 
 def _key(values: Sequence[Any]) -> Key:

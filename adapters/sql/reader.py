@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
 
@@ -30,7 +30,13 @@ from adapters.sql.mapping import (
 )
 from adapters.sql.tables import alias_moves, aliases, models, version_blobs, versions
 from application.page_tokens import Key, read_token, write_token
-from application.ports.registry_reader import Found, Page, PageRequest, RegistryReader
+from application.ports.registry_reader import (
+    MAX_PAGE_BYTES,
+    Found,
+    Page,
+    PageRequest,
+    RegistryReader,
+)
 from application.records import (
     AliasMoveRecord,
     AliasRecord,
@@ -253,11 +259,42 @@ def _page(
     count = len(scan.order) + 1
     values = None if page.token is None else read_token(scope, page.token, count)
     found = find(db, scan, page.size + 1, values)
-    shown = found[: page.size]
-    rows = {row.id: row for row in db.execute(by_id, {"ids": [this for this, _ in shown]})}
-    items = [record(rows[this]) for this, _ in shown if this in rows]
+    shown = dict(found[: page.size])
+    items: list[T] = []
+    size = 0
+    last: tuple[Any, ...] = ()
+    for row in _rows(db, by_id, list(shown)):
+        size += _size(row)
+        if items and size > MAX_PAGE_BYTES:
+            return Page(items, write_token(scope, last))
+        items.append(record(row))
+        last = shown[row.id]
     more = len(found) > page.size
-    return Page(items, write_token(scope, shown[-1][1]) if more else None)
+    return Page(items, write_token(scope, found[page.size - 1][1]) if more else None)
+
+
+def _rows(db: Connection, by_id: Select[Any], ids: Sequence[Any]) -> Iterator[AnyRow]:
+    """The rows with these ids, in this order: all at once, unless they are too much to hold."""
+    rows: dict[Any, AnyRow] = {}
+    size = 0
+    with db.execute(by_id, {"ids": ids}) as result:
+        for row in result:
+            rows[row.id] = row
+            size += _size(row)
+            if size > MAX_PAGE_BYTES and len(ids) > 1:
+                break
+        else:
+            yield from (rows[this] for this in ids if this in rows)
+            return
+    rows.clear()
+    half = len(ids) // 2
+    for some in (ids[:half], ids[half:]):
+        yield from _rows(db, by_id, some)
+
+
+def _size(row: AnyRow) -> int:
+    """Roughly its bytes: the characters of its texts."""
+    return sum(len(value) for value in row if isinstance(value, str))
 
 
 def _cut(

@@ -26,6 +26,9 @@ class Found(Generic[T]):
     etag: str
 
 
+MAX_PAGE_BYTES = 8 << 20
+
+
 @dataclass(frozen=True, slots=True)
 class PageRequest:
     """Which part of a list.
@@ -46,7 +49,11 @@ class PageRequest:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Items, and the token of the next page; None after the last."""
+    """Items, and the token of the next page; None after the last.
+
+    A page has fewer items than asked for, but one at least, where more would take some
+    :data:`MAX_PAGE_BYTES`.
+    """
 
     items: list[T]
     next_page_token: str | None

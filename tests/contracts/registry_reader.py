@@ -422,6 +422,20 @@ class RegistryReaderContract:
                 break
         assert seen == ["churn/4", "ads/2", "churn/3", "churn/2", "ads/1", "churn/1"]
 
+    async def test_a_page_ends_early_where_its_items_are_large(self, registry: Registry) -> None:
+        model = await register(registry)
+        sizes = {1: 85, 2: 30, 3: 30, 4: 30, 5: 85, 6: 85, 7: 1}
+        for size in sizes.values():
+            await publish(registry, model, tags={f"{n}": "x" * 100_000 for n in range(size)})
+        pages, token = [], None
+        while True:
+            page = await registry.reader.versions(PageRequest(size=4, token=token))
+            pages.append([item.version for item in page.items])
+            assert all(len(item.tags) == sizes[item.version] for item in page.items)
+            if (token := page.next_page_token) is None:
+                break
+        assert pages == [[7], [6], [5], [4, 3], [2], [1]]
+
     async def test_a_token_goes_on_after_its_row_is_gone(self, registry: Registry) -> None:
         churn, _ = await two_models(registry)
         page = await registry.reader.versions(PageRequest(size=3), model=CHURN)
