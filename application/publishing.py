@@ -164,7 +164,7 @@ class PublishVersionHandler:
             await self._check_model(command.model, details)
             for blob in arrival.staged:
                 await blob.commit()
-            validation = self._validation(arrival.findings)
+            validation = Validation.of(self.mode, self.validator.engine, arrival.findings)
             try:
                 number = await self._insert(command, manifest, details, validation, fingerprint)
             except IdempotencyConflict:
@@ -185,13 +185,12 @@ class PublishVersionHandler:
                 arrival.details = part
                 await self._check_model(command.model, part)
                 continue
-            if part.path.folded in paths or len(paths) == MAX_FILES:
-                twice = part.path.folded in paths
+            if part.path.folded in paths:
                 raise InvalidManifest(
                     f"{part.path[:100]!a} came twice (upper and lower case count as one)."
-                    if twice
-                    else f"A version has at most {MAX_FILES} files."
                 )
+            if len(paths) == MAX_FILES:
+                raise InvalidManifest(f"A version has at most {MAX_FILES} files.")
             paths.add(part.path.folded)
             if isinstance(part, IncomingFile):
                 await self._stage(part, arrival, stack)
@@ -203,22 +202,16 @@ class PublishVersionHandler:
         blob = await stack.enter_async_context(self.store.stage())
         head: bytes | None = b""
         async for chunk in part.chunks:
-            arrival.size += len(chunk)
-            if arrival.size > self.max_size:
-                raise RequestTooLarge(f"A version has at most {self.max_size} bytes of files.")
+            self._count(arrival, len(chunk))
             await blob.write(chunk)
             if head is not None:
                 head += chunk[:SNIFFED]
                 if len(head) >= SNIFFED:
                     await self._sniff(head[:SNIFFED], part.path)
                     head = None
-        digest, size = await blob.finish()
-        verdict = await self._validate(blob.source, part.path)
+        digest, _ = await blob.finish()
+        await self._accept(arrival, part.path, digest, blob.source)
         arrival.staged.append(blob)
-        arrival.findings.extend(verdict.findings)
-        arrival.entries.append(
-            FileEntry(part.path, size, digest, verdict.media_type, verdict.format)
-        )
 
     async def _reuse(self, part: UploadedFile, arrival: _Arrival) -> None:
         info = await self.store.renew(part.sha256)
@@ -227,14 +220,23 @@ class PublishVersionHandler:
                 f"The blob {part.sha256} of the file {part.path[:100]!a} is not in the store; "
                 f"PUT it to /api/v1/blobs/{part.sha256} first."
             )
-        arrival.size += info.size
+        self._count(arrival, info.size)
+        source = self.store.source(info.digest, info.size)
+        await self._accept(arrival, part.path, info.digest, source)
+
+    def _count(self, arrival: _Arrival, size: int) -> None:
+        arrival.size += size
         if arrival.size > self.max_size:
             raise RequestTooLarge(f"A version has at most {self.max_size} bytes of files.")
-        verdict = await self._validate(self.store.source(info.digest, info.size), part.path)
+
+    async def _accept(
+        self, arrival: _Arrival, path: FilePath, digest: Digest, source: FileSource
+    ) -> None:
+        """Validates a file that is complete, and adds it to the manifest."""
+        verdict = await self._validate(source, path)
         arrival.findings.extend(verdict.findings)
-        arrival.entries.append(
-            FileEntry(part.path, info.size, info.digest, verdict.media_type, verdict.format)
-        )
+        entry = FileEntry(path, source.size, digest, verdict.media_type, verdict.format)
+        arrival.entries.append(entry)
 
     # --- what they are --------------------------------------------------------------------------
 
@@ -249,9 +251,6 @@ class PublishVersionHandler:
         if self.mode is ValidationMode.ENFORCE:
             _refuse(verdict)
         return verdict
-
-    def _validation(self, findings: list[Finding]) -> Validation:
-        return Validation.of(self.mode, self.validator.engine, findings)
 
     # --- the rows -------------------------------------------------------------------------------
 
@@ -309,9 +308,10 @@ class PublishVersionHandler:
         return number
 
     async def _check_bytes(self, manifest: Manifest) -> None:
-        """Inside the transaction, which no sweep can enter: what is there now stays.
+        """Makes sure that no garbage collection removed a blob before the version named it.
 
-        A sweep came between only where all this took longer than its grace period.
+        It can have, where the publish took longer than the grace period. Inside the transaction,
+        which excludes collections, the blobs that exist now stay.
         """
         if gone := await self.store.absent({file.sha256 for file in manifest.files}):
             raise StoreUnavailable(
