@@ -120,6 +120,18 @@ def build_container(settings: Settings) -> Container:
     return container
 
 
+def check_database(container: Container) -> None:
+    """Returns when this release can work on the database as it is. Blocks.
+
+    Raises:
+        DatabaseBehind: naming the command to run.
+        DatabaseUnavailable
+    """
+    from adapters.sql import migrate  # noqa: PLC0415
+
+    migrate.check(container.database())
+
+
 def database_revisions(container: Container) -> tuple[str | None, str]:
     """Where the database's schema is (None: nowhere), and where this release needs it. Blocks."""
     from adapters.sql import migrate  # noqa: PLC0415 - Alembic, which a running service spares

@@ -11,7 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
 from domain.errors import CrossSiteRequest
-from entrypoints.container import Container, build_container
+from entrypoints.container import Container, build_container, check_database
 from entrypoints.http.errors import Problem, add_error_handlers, problems
 from entrypoints.http.middleware import Observe, SameSite
 from entrypoints.http.routes import aliases, files, models, service, versions
@@ -31,6 +31,7 @@ def create_app(container: Container) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        check_database(container)  # whichever server runs this, and however it was started
         yield
         await container.database().close()
 

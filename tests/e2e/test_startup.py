@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,31 @@ def test_a_database_of_an_unknown_release_is_refused_and_not_touched(
     rows.close()
     with running_server(tmp_path) as server, server.client() as client:
         assert client.get("/api/v1/models/m/versions/latest").json()["version"] == 1
+
+
+@pytest.mark.parametrize("revision", [None, "a1b2c3d4e5f6"])
+def test_a_server_that_is_run_past_the_command_line_checks_the_database_too(
+    tmp_path: Path, revision: str | None
+) -> None:
+    path = tmp_path / "modelyard.db"
+    if revision is not None:
+        with closing(sqlite3.connect(path)) as rows, rows:
+            rows.execute("CREATE TABLE alembic_version (version_num TEXT)")
+            rows.execute("INSERT INTO alembic_version VALUES (?)", (revision,))
+    command = "-m uvicorn --factory entrypoints.http.app:create_app_from_environment --port 0"
+    ended = subprocess.run(
+        [sys.executable, *command.split()],
+        cwd=tmp_path,
+        env=environment_for(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 3, ended.stderr
+    assert f"The database is at {revision or 'no revision'}" in ended.stderr
+    assert "modelyard-server migrate" in ended.stderr
+    assert path.exists() == (revision is not None)
 
 
 @pytest.mark.parametrize(
