@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from domain.errors import ModelInUse, ModelNameRetired
-from domain.values import ModelName, VersionNumber, check_tags, check_text
+from domain.values import ModelName, VersionNumber, check_growth, check_tags, check_text
 
 
 @dataclass(slots=True)
@@ -76,9 +76,11 @@ class Model:
         """Replaces the tags.
 
         Raises:
-            InvalidRequest: one cannot be stored.
+            InvalidRequest: one cannot be stored, or they are too large.
         """
-        self.tags = check_tags(tags)
+        checked = check_tags(tags)
+        check_growth("/tags", [self.tags], checked)
+        self.tags = checked
         self.touch(at)
 
     def rename(self, name: ModelName, at: datetime, *, retired: RetiredName | None) -> None:

@@ -6,11 +6,12 @@ it, after which it travels as the plain value it is.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
-from typing import Self, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self, cast
 
 from domain.errors import (
     FieldError,
@@ -32,6 +33,7 @@ MAX_PATH = 512
 MAX_VALUE = 100_000
 MAX_DESCRIPTION = 100_000
 MAX_ENTRIES = 1_000
+MAX_MAPS = 8 << 20
 MAX_FILES = 1_000
 MAX_ALIASES_PER_PUBLISH = 100
 MAX_VERSION = 2**31 - 1
@@ -318,6 +320,16 @@ def check_tags(raw: Mapping[str, object]) -> dict[str, str]:
             raise invalid_field(here, "a string is expected")
         tags[key] = check_text(value, here, most=MAX_VALUE)
     return tags
+
+
+def check_growth(pointer: str, before: list[Mapping[str, Any]], *after: Mapping[str, Any]) -> None:
+    """Raises InvalidRequest where maps grow beyond MAX_MAPS bytes of JSON together."""
+    if (size := _json_size(after)) > MAX_MAPS and size > _json_size(before):
+        raise invalid_field(pointer, f"with it the maps would have more than {MAX_MAPS} bytes")
+
+
+def _json_size(maps: Iterable[Mapping[str, Any]]) -> int:
+    return sum(len(json.dumps(each, ensure_ascii=False).encode()) for each in maps)
 
 
 def check_metrics(raw: Mapping[str, object]) -> dict[str, float]:

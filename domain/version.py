@@ -17,6 +17,7 @@ from domain.values import (
     JsonScalar,
     ModelName,
     VersionNumber,
+    check_growth,
     check_metrics,
     check_parameters,
     check_tags,
@@ -211,19 +212,27 @@ class Version:
         """Replaces the tags.
 
         Raises:
-            InvalidRequest: one cannot be stored.
+            InvalidRequest: one cannot be stored, or they are too large.
         """
-        self.tags = check_tags(tags)
+        checked = check_tags(tags)
+        check_growth("/tags", self._maps, self.parameters, self.metrics, checked)
+        self.tags = checked
         self.touch(at)
 
     def measure(self, metrics: Mapping[str, object], at: datetime) -> None:
         """Replaces the metrics.
 
         Raises:
-            InvalidRequest: one is not a finite number.
+            InvalidRequest: one is not a finite number, or they are too large.
         """
-        self.metrics = check_metrics(metrics)
+        checked = check_metrics(metrics)
+        check_growth("/metrics", self._maps, self.parameters, checked, self.tags)
+        self.metrics = checked
         self.touch(at)
+
+    @property
+    def _maps(self) -> list[Mapping[str, JsonScalar]]:
+        return [self.parameters, self.metrics, self.tags]
 
     def touch(self, at: datetime) -> None:
         """Raises the revision and the time of the last change."""

@@ -322,6 +322,24 @@ VERSION_CHANGES: list[Callable[[Version, datetime], None]] = [
 ]
 
 
+def test_the_maps_of_a_version_cannot_grow_without_bound_together() -> None:
+    large = {f"{number}": "x" * 100_000 for number in range(50)}
+    version = a_version(tags=large, parameters=large | {"more": "x" * 50_000})
+    with pytest.raises(InvalidRequest, match="/tags"):
+        version.tag(large | {"new": "x"}, later())
+    with pytest.raises(InvalidRequest, match="/metrics"):
+        version.measure({"new": 1}, later())
+    assert (version.tags, version.metrics, version.revision) == (large, {}, 1)
+    version.tag({"new": "x"}, later())
+    version.measure({"new": 1}, later())
+
+
+def test_the_tags_of_a_model_cannot_grow_without_bound() -> None:
+    model = a_model()
+    with pytest.raises(InvalidRequest, match="/tags"):
+        model.tag({f"{number}": "x" * 100_000 for number in range(85)}, later())
+
+
 @given(st.lists(st.tuples(st.sampled_from(VERSION_CHANGES), MOMENTS), min_size=1, max_size=12))
 def test_every_change_of_a_version_gives_an_etag_never_seen_and_time_never_runs_backwards(
     changes: list[tuple[Callable[[Version, datetime], None], datetime]],
