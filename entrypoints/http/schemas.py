@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from application.publishing import PublishDetails, UploadedFile
 from domain.errors import ModelyardError
 from domain.values import (
+    MAX_ALIASES_PER_PUBLISH,
     MAX_DESCRIPTION,
     MAX_ENTRIES,
     MAX_FILES,
@@ -38,8 +47,51 @@ _MAP_SCHEMA: dict[str, Any] = {
 }
 
 
-class _Strict(BaseModel):
+_FEW = 3
+
+
+def _at_most(entries: int) -> BeforeValidator:
+    """Refuses longer maps and lists before their items are looked at, each for an error."""
+
+    def check(value: object) -> object:
+        if isinstance(value, dict | list) and len(value) > entries:
+            raise ValueError(f"it has {len(value)} entries; at most {entries} are allowed")
+        return value
+
+    return BeforeValidator(check)
+
+
+class _Object(BaseModel):
+    @model_validator(mode="before")
+    @classmethod
+    def _is_object(cls, value: object) -> object:
+        if isinstance(value, dict):
+            return value
+        fields = cls.model_fields.items()
+        shown = [name for name, field in fields if field.is_required()] or cls.model_fields
+        shape = ", ".join(f'"{name}": ...' for name in shown)
+        raise ValueError(f"an object is expected: {{{shape}}}")
+
+
+class _Strict(_Object):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_known(cls, value: object) -> object:
+        if isinstance(value, dict) and (unknown := value.keys() - cls.model_fields.keys()):
+            known = ", ".join(cls.model_fields)
+            fault = PydanticCustomError("unknown_member", f"unknown; there are {known}")
+            shown = sorted(unknown)[:_FEW]
+            faults = [InitErrorDetails(type=fault, loc=(name,), input=None) for name in shown]
+            raise ValidationError.from_exception_data(cls.__name__, faults)
+        return value
+
+
+_Map = _at_most(MAX_ENTRIES)
+_MapPatch = _at_most(2 * MAX_ENTRIES)  # all may be replaced by others
+Tags = Annotated[dict[str, str], _Map]
+TagsPatch = Annotated[dict[str, str | None] | None, _MapPatch]
 
 
 class NewModel(_Strict):
@@ -56,14 +108,20 @@ class NewModel(_Strict):
         examples=["Who leaves next month"],
         json_schema_extra=_TEXT_SCHEMA,
     )
-    tags: dict[str, str] = Field(
+    tags: Tags = Field(
         default_factory=dict, examples=[{"team": "risk"}], json_schema_extra=_MAP_SCHEMA
     )
 
 
-class _Patch(BaseModel):
+class _Patch(_Object):
     # What else a patch names reaches the use case, which knows immutable members from unknown ones.
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+    # None of it is documented: Swagger UI would offer a member that is then refused.
+    model_config = ConfigDict(
+        strict=True,
+        extra="allow",
+        frozen=True,
+        json_schema_extra={"additionalProperties": False},
+    )
 
     def members(self) -> dict[str, object]:
         """What the patch names."""
@@ -73,17 +131,27 @@ class _Patch(BaseModel):
 class ModelPatch(_Patch):
     """A JSON merge patch (RFC 7396): null removes."""
 
+    # The example of the whole has no name: who only tries it does not rename anything.
+    model_config = ConfigDict(
+        json_schema_extra={
+            "additionalProperties": False,
+            "examples": [{"description": "Who leaves next month, EU only", "tags": {"old": None}}],
+        }
+    )
+
     name: str = Field("", description="Another name", examples=["churn-eu"])
     description: str | None = Field(None, examples=["Who leaves next month, EU only"])
-    tags: dict[str, str | None] | None = Field(None, examples=[{"team": "growth", "stale": None}])
+    tags: TagsPatch = Field(None, examples=[{"team": "growth", "stale": None}])
 
 
 class VersionPatch(_Patch):
     """A JSON merge patch (RFC 7396): null removes. Files, parameters and creator cannot change."""
 
     description: str | None = Field(None, examples=["Retrained on May"])
-    tags: dict[str, str | None] | None = Field(None, examples=[{"stage": "checked"}])
-    metrics: dict[str, float | None] | None = Field(None, examples=[{"auc": 0.93}])
+    tags: TagsPatch = Field(None, examples=[{"stage": "checked"}])
+    metrics: Annotated[dict[str, float | None] | None, _MapPatch] = Field(
+        None, examples=[{"auc": 0.93}]
+    )
 
 
 def _scalar(value: object) -> object:
@@ -109,20 +177,22 @@ class PublishMetadata(_Strict):
     description: str = Field(
         "", description="Markdown", examples=["First try"], json_schema_extra=_TEXT_SCHEMA
     )
-    parameters: dict[str, Parameter] = Field(
+    parameters: Annotated[dict[str, Parameter], _Map] = Field(
         default_factory=dict, examples=[{"max_depth": 6}], json_schema_extra=_MAP_SCHEMA
     )
-    metrics: dict[str, float] = Field(
+    metrics: Annotated[dict[str, float], _Map] = Field(
         default_factory=dict, examples=[{"auc": 0.91}], json_schema_extra=_MAP_SCHEMA
     )
-    tags: dict[str, str] = Field(
+    tags: Tags = Field(
         default_factory=dict, examples=[{"stage": "new"}], json_schema_extra=_MAP_SCHEMA
     )
-    aliases: list[str] = Field(
-        default_factory=list, description="Aliases to point here", examples=[["champion"]]
+    aliases: Annotated[list[str], _at_most(MAX_ALIASES_PER_PUBLISH)] = Field(
+        default_factory=list, description="Aliases to point here: `champion`", examples=[[]]
     )
     source: str | None = Field(None, description="What made it", examples=["git:4f2a91c"])
-    parents: list[ParentReference] = Field(default_factory=list, max_length=1000, examples=[[]])
+    parents: Annotated[list[ParentReference], _at_most(MAX_ENTRIES)] = Field(
+        default_factory=list, max_length=MAX_ENTRIES, examples=[[]]
+    )
     create_model: bool = Field(False, description="Register the model if it is not there")
 
     def details(self) -> PublishDetails:
@@ -175,7 +245,9 @@ class UploadedFileReference(_Strict):
 class PublishBody(PublishMetadata):
     """A version made of blobs that are in the store already."""
 
-    files: list[UploadedFileReference] = Field(min_length=1, max_length=MAX_FILES)
+    files: Annotated[list[UploadedFileReference], _at_most(MAX_FILES)] = Field(
+        min_length=1, max_length=MAX_FILES
+    )
 
     def uploaded(self) -> list[UploadedFile]:
         """The files for the use case.

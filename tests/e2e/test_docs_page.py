@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, FilePayload, Page, Route, expect, sync_playwright
 
+from tests.support.publishing import publish, safetensors
 from tests.support.server import Server, running_server
 from tests.support.tiny_transformer import write_transformer
 
@@ -89,6 +90,34 @@ def test_a_version_is_published_with_the_file_picker(
         version = client.get("/api/v1/models/churn/versions/@champion").json()
     assert version["metrics"] == {"auc": 0.91}
     assert version["files"][0]["format"] == "safetensors"
+
+
+def test_what_the_page_fills_in_changes_nothing_that_hurts(page: Page, server: Server) -> None:
+    with server.client() as client:
+        client.post("/api/v1/models", json={"name": "filled in"})
+        files = {"m.safetensors": safetensors("filled in")}
+        versions = "/api/v1/models/filled in/versions"
+        assert publish(client, "filled in", files, aliases=["champion"]).status_code == 201
+        page.goto(f"{server.base_url}/docs")
+        for operation, status in (
+            ("models-update_model", 200),
+            ("versions-update_version", 200),
+            ("versions-publish_version", 201),
+        ):
+            block = page.locator(f"#operations-{operation}")
+            block.locator(".opblock-summary").click()
+            block.get_by_placeholder("name").fill("filled in")
+            if block.get_by_placeholder("ref").count():
+                block.get_by_placeholder("ref").fill("1")
+            if block.locator("input[type=file]").count():
+                file = FilePayload(name="n.safetensors", mimeType="", buffer=safetensors("n"))
+                block.locator("input[type=file]").set_input_files([file])
+            block.locator("button.execute").click()
+            live = block.locator(".live-responses-table")
+            expect(live.locator(".response-col_status").last).to_contain_text(str(status))
+        assert client.get(f"{versions}/@champion").json()["version"] == 1
+        assert client.get(f"{versions}/latest").json()["version"] == 2
+        assert client.get("/api/v1/models/filled in").json()["description"]
 
 
 def test_a_model_is_registered_on_the_page(page: Page, server: Server) -> None:

@@ -80,6 +80,77 @@ def test_metadata_that_is_not_json_is_told_from_a_body(client: httpx.Client, mod
     assert detail.startswith("The 'metadata' part is not JSON: ")
 
 
+MANY = {str(number): number for number in range(200_000)}
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "most"),
+    [
+        ("tags", MANY, 1000),
+        ("metrics", dict.fromkeys(MANY, "x"), 1000),
+        ("parameters", {key: [] for key in MANY}, 1000),
+        ("aliases", [1] * 200_000, 100),
+        ("parents", [1] * 200_000, 1000),
+        ("files", [1] * 200_000, 1000),
+    ],
+)
+def test_more_entries_than_are_allowed_are_not_looked_at(
+    client: httpx.Client, versions: str, member: str, value: Any, most: int
+) -> None:
+    body = {"files": [{"path": "m", "sha256": "0" * 64}], member: value}
+    problem = problem_of(client.post(versions, json=body), 422, "request.invalid")
+    message = f"it has 200000 entries; at most {most} are allowed"
+    assert problem["errors"] == [{"pointer": f"/{member}", "message": message}]
+
+
+def test_a_patch_may_replace_as_many_entries_as_there_can_be(
+    client: httpx.Client, model: str
+) -> None:
+    url = f"/api/v1/models/{model}"
+    old, new = ({f"{age}{number}": "x" for number in range(1000)} for age in ("old", "new"))
+    assert client.patch(url, json={"tags": old}).status_code == 200
+    replaced = client.patch(url, json={"tags": {**dict.fromkeys(old), **new}})
+    assert replaced.json()["tags"] == new
+    problem = problem_of(client.patch(url, json={"tags": MANY}), 422, "request.invalid")
+    assert [error["pointer"] for error in problem["errors"]] == ["/tags"]
+
+
+def test_unknown_members_are_answered_with_the_known_ones(
+    client: httpx.Client, versions: str, name: str
+) -> None:
+    body = {"name": name, "tag": {}, "Name": 1}
+    problem = problem_of(client.post("/api/v1/models", json=body), 422)
+    message = "unknown; there are name, description, tags"
+    assert problem["errors"] == [
+        {"pointer": f"/{unknown}", "message": message} for unknown in ("Name", "tag")
+    ]
+    assert len(problem_of(client.post("/api/v1/models", json=MANY), 422)["errors"]) < 10
+    parents = [{"model": name, "version": 1, "v": 2}]
+    problem = problem_of(client.post(versions, json={"files": [], "parents": parents}), 422)
+    message = "unknown; there are model, version"
+    assert {"pointer": "/parents/0/v", "message": message} in problem["errors"]
+
+
+def test_what_should_be_an_object_is_told_with_its_shape(
+    client: httpx.Client, versions: str, model: str
+) -> None:
+    def told(reply: httpx.Response) -> list[tuple[str, str]]:
+        errors = problem_of(reply, 422, "request.invalid")["errors"]
+        return [(error["pointer"], error["message"]) for error in errors]
+
+    files = [{"path": "m", "sha256": "0" * 64}, "m"]
+    assert told(client.post(versions, json={"files": files, "parents": ["churn@1"]})) == [
+        ("/parents/0", 'an object is expected: {"model": ..., "version": ...}'),
+        ("/files/1", 'an object is expected: {"path": ..., "sha256": ...}'),
+    ]
+    for reply in (
+        client.post("/api/v1/models", json=["x"]),
+        client.patch(f"/api/v1/models/{model}", json=1),
+    ):
+        ((_, message),) = told(reply)
+        assert message.startswith('an object is expected: {"name": ...')
+
+
 WRONG = [None, True, 1, 1.5, "x", [], {}, [1], {"a": 1}]
 
 
