@@ -45,10 +45,8 @@ def pointer_to(parent: str, key: str) -> str:
 
 
 class ModelyardError(Exception):
-    """Root of the tree; ``detail`` tells the caller what was wrong and what would be right.
-
-    ``errors`` are the fields at fault, where the fault is in fields.
-    """
+    """Root of the tree; ``detail`` tells the caller what was wrong and what would be right, and
+    ``errors`` which fields are at fault, where the fault is in fields."""
 
     code: ClassVar[str]
     kind: ClassVar[Kind]
