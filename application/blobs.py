@@ -14,8 +14,11 @@ from domain.values import MAX_PATH, Digest, ModelName, Reference, composed
 
 @dataclass(frozen=True, slots=True)
 class UploadBlob:
+    """``size`` is what the client announces, None if it does not."""
+
     digest: Digest
     chunks: AsyncIterator[bytes]
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +29,15 @@ class UploadBlobHandler:
     async def __call__(self, command: UploadBlob) -> tuple[BlobInfo, bool]:
         """Stores a blob; returns it and whether it is new. If it exists, the chunks are not read.
 
+        One that exists with another size than announced is damaged, and replaced.
+
         Raises:
             DigestMismatch: the bytes have another digest; nothing was kept.
             RequestTooLarge: more than ``max_size`` bytes.
             StoreFull, StoreUnavailable: try again later.
         """
-        if present := await self.store.renew(command.digest):
+        present = await self.store.renew(command.digest)
+        if present is not None and command.size in {None, present.size}:
             return present, False
         async with self.store.stage() as blob:
             size = 0

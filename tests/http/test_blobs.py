@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 
 import httpx
@@ -32,6 +33,21 @@ def test_a_blob_is_stored_once(client: httpx.Client, name: str) -> None:
         assert reply.json() == {"sha256": sha256(data), "size": len(data)}
     reply = client.head(url)
     assert (reply.status_code, reply.headers["content-length"]) == (200, str(len(data)))
+
+
+def test_a_blob_that_was_cut_is_mended_by_another_upload(
+    server: Server, client: httpx.Client, name: str
+) -> None:
+    data = content(name)
+    url = f"/api/v1/blobs/{sha256(data)}"
+    assert client.put(url, content=data).status_code == 201
+    path = server.storage / "blobs" / sha256(data)[:2] / sha256(data)
+    path.chmod(0o644)
+    os.truncate(path, 100)
+    reply = client.put(url, content=data)
+    assert (reply.status_code, reply.json()["size"]) == (201, len(data))
+    assert path.read_bytes() == data
+    assert client.put(url, content=data).status_code == 200
 
 
 def test_an_empty_blob(client: httpx.Client) -> None:

@@ -23,7 +23,7 @@ from domain.errors import (
     VersionNotFound,
 )
 from domain.values import Digest, ModelName, parse_reference
-from tests.unit.in_memory import CAPACITY, Registry, a_file, digest_of
+from tests.unit.in_memory import CAPACITY, Registry, a_file, digest_of, in_chunks
 
 pytestmark = pytest.mark.anyio
 
@@ -70,6 +70,26 @@ async def test_a_blob_that_is_there_is_not_read_again_but_made_young(registry: R
     info, created = await handle(UploadBlob(digest_of(b"x"), never()))
     assert not created
     assert (info.size, info.renewed_at) == (1, later)
+
+
+async def test_a_blob_that_was_cut_is_replaced_when_its_size_is_announced(
+    registry: Registry,
+) -> None:
+    handle = UploadBlobHandler(registry.store, CAPACITY)
+    digest = digest_of(b"bytes")
+    for size, mended in ((5, True), (None, False)):
+        registry.store.put(digest, b"byt")
+        info, created = await handle(UploadBlob(digest, in_chunks(b"bytes"), size))
+        assert (created, info.size) == ((True, 5) if mended else (False, 3))
+        assert (registry.store.content(digest) == b"bytes") is mended
+
+
+async def test_a_size_that_is_a_lie_changes_nothing(registry: Registry) -> None:
+    await registry.upload(b"bytes")
+    handle = UploadBlobHandler(registry.store, CAPACITY)
+    with pytest.raises(DigestMismatch):
+        await handle(UploadBlob(digest_of(b"bytes"), in_chunks(b"byt"), 3))
+    assert registry.store.content(digest_of(b"bytes")) == b"bytes"
 
 
 async def test_bytes_with_another_digest_are_not_stored(registry: Registry) -> None:

@@ -219,7 +219,9 @@ async def upload_blob(request: Request, services: Services, sha256: DigestParam)
     """The raw body, streamed. A blob that no version names within a day is collected."""
     most = services.settings().max_upload_size
     check_announced(request, most, f"A blob has at most {most} bytes.")
-    info, created = await services.upload_blob()(UploadBlob(sha256, body_chunks(request)))
+    announced = request.headers.get("content-length")
+    size = None if announced is None else int(announced)
+    info, created = await services.upload_blob()(UploadBlob(sha256, body_chunks(request), size))
     return json_reply(BlobReply(info.digest, info.size), 201 if created else 200)
 
 
