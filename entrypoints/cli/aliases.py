@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from functools import partial
+from typing import Annotated
 
 import typer
 
 from application.aliases import DeleteAlias, RollBackAlias, SetAlias
-from application.ports import PageRequest
 from application.records import AliasMoveRecord, AliasRecord
 from domain.values import AliasName, ModelName, VersionNumber
 from entrypoints.cli.options import EVERYDAY, AliasArgument, Json, Name, User, actor, add, reference
-from entrypoints.cli.output import print_json, print_table, say
-from entrypoints.cli.runtime import with_registry
-
-if TYPE_CHECKING:
-    from entrypoints.container import Container
-
-_PAGE = 1000
+from entrypoints.cli.output import emit, print_table
+from entrypoints.cli.runtime import Container, all_items, with_registry
 
 
 def set_(
@@ -47,10 +43,7 @@ def set_(
         return found_alias.record, created
 
     record, created = with_registry(work)
-    if json:
-        print_json(record)
-    else:
-        say(f"{_at(record)}{' (new)' if created else ''}.")
+    emit(record, f"{_at(record)}{' (new)' if created else ''}.", json=json)
 
 
 def delete(name: Name, alias: AliasArgument, user: User = "", json: Json = False) -> None:
@@ -61,10 +54,8 @@ def delete(name: Name, alias: AliasArgument, user: User = "", json: Json = False
         await container.delete_alias()(command)
 
     with_registry(work)
-    if json:
-        print_json({"deleted": {"model": command.model, "alias": command.alias}})
-    else:
-        say(f"Deleted {command.model}@{command.alias}.")
+    document = {"deleted": {"model": command.model, "alias": command.alias}}
+    emit(document, f"Deleted {command.model}@{command.alias}.", json=json)
 
 
 def rollback(name: Name, alias: AliasArgument, user: User = "", json: Json = False) -> None:
@@ -75,52 +66,34 @@ def rollback(name: Name, alias: AliasArgument, user: User = "", json: Json = Fal
         return (await container.roll_back_alias()(command)).record
 
     record = with_registry(work)
-    if json:
-        print_json(record)
-    else:
-        say(f"{_at(record)}.")
+    emit(record, f"{_at(record)}.", json=json)
 
 
 def list_(name: Name, json: Json = False) -> None:
     """List a model's aliases."""
     model = ModelName(name)
 
-    async def work(container: Container) -> list[AliasRecord]:
-        items, token = [], None
-        while True:
-            request = PageRequest(size=_PAGE, token=token)
-            page = await container.reader().aliases(model, request)
-            items.extend(page.items)
-            if (token := page.next_page_token) is None:
-                return items
+    async def work(container: Container) -> Sequence[AliasRecord]:
+        reader = container.reader()
+        return await all_items(lambda request: reader.aliases(model, request))
 
     items = with_registry(work)
-    if json:
-        print_json({"items": items})
-    else:
-        rows = [(a.alias, a.version, a.updated_by, a.updated_at) for a in items]
-        print_table(("ALIAS", "VERSION", "BY", "SINCE"), rows)
+    rows = [(a.alias, a.version, a.updated_by, a.updated_at) for a in items]
+    table = partial(print_table, ("ALIAS", "VERSION", "BY", "SINCE"), rows)
+    emit({"items": items}, table, json=json)
 
 
 def history(name: Name, alias: AliasArgument, json: Json = False) -> None:
     """List every move of an alias, the newest first, also after it was deleted."""
     model, alias_name = ModelName(name), AliasName(alias)
 
-    async def work(container: Container) -> list[AliasMoveRecord]:
-        items, token = [], None
-        while True:
-            request = PageRequest(size=_PAGE, token=token)
-            page = await container.reader().alias_history(model, alias_name, request)
-            items.extend(page.items)
-            if (token := page.next_page_token) is None:
-                return items
+    async def work(container: Container) -> Sequence[AliasMoveRecord]:
+        reader = container.reader()
+        return await all_items(lambda request: reader.alias_history(model, alias_name, request))
 
     items = with_registry(work)
-    if json:
-        print_json({"items": items})
-    else:
-        rows = [(m.previous_version or "-", m.version or "-", m.actor, m.at) for m in items]
-        print_table(("FROM", "TO", "BY", "AT"), rows)
+    rows = [(m.previous_version or "-", m.version or "-", m.actor, m.at) for m in items]
+    emit({"items": items}, partial(print_table, ("FROM", "TO", "BY", "AT"), rows), json=json)
 
 
 def _at(record: AliasRecord) -> str:

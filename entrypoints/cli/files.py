@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from anyio import open_file
@@ -18,7 +17,7 @@ from application.blobs import OpenFile, OpenFileHandler
 from application.ports import Folder, RegistryReader
 from application.publishing import IncomingFile, PublishDetails, Published, PublishVersion
 from application.records import FileRecord, VersionRecord
-from domain.errors import BlobCorrupt
+from application.streams import ByteStream, Tell, checked, digest_of
 from domain.values import AliasName, FilePath, ModelName, Reference, VersionNumber
 from domain.version import Parent, VersionDetails
 from entrypoints.cli.options import (
@@ -42,11 +41,8 @@ from entrypoints.cli.options import (
     parameters,
     version_named,
 )
-from entrypoints.cli.output import Tell, plural, print_json, progress, say, size
-from entrypoints.cli.runtime import with_registry
-
-if TYPE_CHECKING:
-    from entrypoints.container import Container
+from entrypoints.cli.output import emit, plural, progress, size
+from entrypoints.cli.runtime import Container, with_registry
 
 _CHUNK = 1 << 20
 
@@ -96,12 +92,9 @@ def publish(
 
     published = with_registry(work, create=create_model)
     record = published.version.record
-    if json:
-        print_json(record)
-    else:
-        again = " (published before)" if published.replayed else ""
-        files = plural(len(record.files), "file")
-        say(f"Published {record.model}@{record.version}: {files}, {size(record.size)}{again}.")
+    again = " (published before)" if published.replayed else ""
+    what = f"{plural(len(record.files), 'file')}, {size(record.size)}{again}"
+    emit(record, f"Published {record.model}@{record.version}: {what}.", json=json)
 
 
 def _find(sources: Sequence[Path]) -> Iterator[tuple[FilePath, Path]]:
@@ -210,36 +203,29 @@ def download(
             fetching = _Fetching(sum(one.file.size for one in opened), tell)
             for one in opened:
                 if not await _is_there(folder, one.file, into, force=force):
-                    chunks = fetching.checked(await one.read(), one.file)
-                    await folder.write(one.file.path, chunks)
+                    chunks = checked(await one.read(), one.file.sha256, one.file.size)
+                    await folder.write(one.file.path, fetching.counted(chunks))
         return version, into, [one.file for one in opened]
 
     version, into, files = with_registry(work)
-    if json:
-        print_json(
-            {
-                "model": version.model,
-                "version": version.version,
-                "folder": str(into.absolute()),
-                "files": files,
-            }
-        )
-    else:
-        total = size(sum(file.size for file in files))
-        at = f"{version.model}@{version.version}"
-        say(f"Downloaded {at} to {into}: {plural(len(files), 'file')}, {total}.")
+    document = {
+        "model": version.model,
+        "version": version.version,
+        "folder": str(into.absolute()),
+        "files": files,
+    }
+    at = f"{version.model}@{version.version}"
+    total = size(sum(file.size for file in files))
+    told = f"Downloaded {at} to {into}: {plural(len(files), 'file')}, {total}."
+    emit(document, told, json=json)
 
 
 async def _is_there(folder: Folder, file: FileRecord, into: Path, *, force: bool) -> bool:
     there = await folder.size(file.path)
     if there is None:
         return False
-    if there == file.size:
-        hasher = hashlib.sha256()
-        async for chunk in folder.read(file.path):
-            hasher.update(chunk)
-        if hasher.hexdigest() == file.sha256:
-            return True
+    if there == file.size and await digest_of(folder.read(file.path)) == file.sha256:
+        return True
     if not force:
         path = str(into / file.path)
         raise FileExistsError(errno.EEXIST, "it has other content; --force overwrites it", path)
@@ -252,18 +238,12 @@ class _Fetching:
     tell: Tell
     done: int = 0
 
-    async def checked(self, chunks: AsyncIterator[bytes], file: FileRecord) -> AsyncIterator[bytes]:
-        hasher = hashlib.sha256()
-        async with aclosing(chunks):  # type: ignore[type-var]
+    async def counted(self, chunks: ByteStream) -> ByteStream:
+        async with aclosing(chunks):
             async for chunk in chunks:
-                hasher.update(chunk)
                 self.done += len(chunk)
                 self.tell(self.done, self.total)
                 yield chunk
-        if hasher.hexdigest() != file.sha256:
-            raise BlobCorrupt(
-                f"The stored bytes of {file.path!a} are damaged; run 'modelyard-server verify'."
-            )
 
 
 def add_to(app: typer.Typer) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import Annotated
 
 import typer
 
@@ -26,13 +29,8 @@ from entrypoints.cli.options import (
     model_and_reference,
     pairs,
 )
-from entrypoints.cli.output import plural, print_fields, print_json, print_table, say, size
-from entrypoints.cli.runtime import with_registry
-
-if TYPE_CHECKING:
-    from entrypoints.container import Container
-
-_PAGE = 1000
+from entrypoints.cli.output import emit, plural, print_fields, print_table, size
+from entrypoints.cli.runtime import Container, all_items, with_registry
 
 
 def register(
@@ -45,10 +43,7 @@ def register(
         return (await container.register_model()(command)).record
 
     record = with_registry(work, create=True)
-    if json:
-        print_json(record)
-    else:
-        say(f"Registered {record.name}.")
+    emit(record, f"Registered {record.name}.", json=json)
 
 
 def list_(
@@ -73,30 +68,24 @@ def list_(
     order = parse_order(order_by, vocabulary) if order_by else ()
     name = None if model is None else ModelName(model)
 
-    async def work(container: Container) -> tuple[list[ModelRecord | VersionRecord], bool]:
-        reader = container.reader()
-        items: list[ModelRecord | VersionRecord] = []
-        token: str | None = None
-        while True:
-            wanted = min(_PAGE, limit - len(items)) if limit else _PAGE
-            request = PageRequest(conditions, order, wanted, token)
-            if of_models:
-                models = await reader.models(request)
-                items, token = [*items, *models.items], models.next_page_token
-            else:
-                page = await reader.versions(request, model=name)
-                items, token = [*items, *page.items], page.next_page_token
-            if token is None or len(items) == limit:
-                return items, token is not None
+    async def work(container: Container) -> Sequence[ModelRecord | VersionRecord]:
+        reader, asked = container.reader(), PageRequest(conditions, order)
+        most = limit + 1 if limit else sys.maxsize
+        if of_models:
+            return await all_items(reader.models, asked, most)
+        return await all_items(partial(reader.versions, model=name), asked, most)
 
-    items, more = with_registry(work)
-    if json:
-        print_json({"items": items, "more": more})
-        return
+    found = with_registry(work)
+    items = found[:limit] if limit else found
+    more = len(items) < len(found)
+    emit({"items": items, "more": more}, partial(_print_list, items), json=json)
+    if more and not json:
+        typer.echo(f"There are more than these {len(items)}; see --limit.", err=True)
+
+
+def _print_list(items: Sequence[ModelRecord | VersionRecord]) -> None:
     _print_models([item for item in items if isinstance(item, ModelRecord)])
     _print_versions([item for item in items if isinstance(item, VersionRecord)])
-    if more:
-        typer.echo(f"There are more than these {len(items)}; see --limit.", err=True)
 
 
 def _print_models(models: list[ModelRecord]) -> None:
@@ -135,12 +124,10 @@ def show(
         return (await container.reader().version(model, reference)).record
 
     record = with_registry(work)
-    if json:
-        print_json(record)
-    elif isinstance(record, ModelRecord):
-        _show_model(record)
+    if isinstance(record, ModelRecord):
+        emit(record, partial(_show_model, record), json=json)
     else:
-        _show_version(record)
+        emit(record, partial(_show_version, record), json=json)
 
 
 def _show_model(record: ModelRecord) -> None:
@@ -213,10 +200,7 @@ def delete(
             await container.delete_version()(DeleteVersion(model, number, who, force))
 
     with_registry(work)
-    if json:
-        print_json({"deleted": {"model": model, "version": number}})
-    else:
-        say(f"Deleted {name}.")
+    emit({"deleted": {"model": model, "version": number}}, f"Deleted {name}.", json=json)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -10,9 +10,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+from rich import progress as bars
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-Tell = Callable[[int, int], None]
-"""Told how much is done and how much there is; a total of 0 is not known yet."""
+from application.streams import Tell
 
 
 def print_json(document: Any) -> None:
@@ -22,6 +25,16 @@ def print_json(document: Any) -> None:
         options |= orjson.OPT_INDENT_2
     sys.stdout.write(orjson.dumps(document, default=str, option=options).decode())
     sys.stdout.flush()
+
+
+def emit(document: Any, told: str | Callable[[], None], *, json: bool) -> None:
+    """Prints the document for machines, or what people are told: a line, or what a call prints."""
+    if json:
+        print_json(document)
+    elif isinstance(told, str):
+        say(told)
+    else:
+        told()
 
 
 def plain(text: str) -> str:
@@ -69,10 +82,6 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
         for row in rows:
             print("\t".join(cell(value) for value in row))
         return
-    from rich.console import Console  # noqa: PLC0415 - only where there is a terminal
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for header in headers:
         table.add_column(header, overflow="fold")
@@ -95,9 +104,6 @@ def progress(label: str) -> Iterator[Tell]:
     if not sys.stderr.isatty():
         yield lambda _done, _total: None
         return
-    from rich import progress as bars  # noqa: PLC0415 - only where there is a terminal
-    from rich.console import Console  # noqa: PLC0415
-
     columns = (
         bars.TextColumn("{task.description}"),
         bars.BarColumn(),
@@ -120,7 +126,5 @@ def working(label: str) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
-    from rich.console import Console  # noqa: PLC0415 - only where there is a terminal
-
     with Console(stderr=True).status(label):
         yield

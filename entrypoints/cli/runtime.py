@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
+from application.ports import Page, PageRequest
 from domain.errors import DatabaseUnavailable
 from entrypoints.cli.output import plain
 
 if TYPE_CHECKING:
     from entrypoints.container import Container
+else:
+    Container = Any  # the database, the server's settings: half a second that --help does without
 
+__all__ = ["Container", "all_items", "build", "open_container", "tell_of_new", "with_registry"]
 T = TypeVar("T")
+_PAGE = 1000
 
 
 def open_container(*, create: bool) -> Container:
@@ -29,7 +35,7 @@ def open_container(*, create: bool) -> Container:
         DatabaseBehind: another database needs ``migrate`` first.
         DatabaseUnavailable
     """
-    from entrypoints.container import prepare_database  # noqa: PLC0415 - --help does without
+    from entrypoints.container import prepare_database  # noqa: PLC0415
 
     container = build()
     try:
@@ -74,3 +80,19 @@ def with_registry(work: Callable[[Container], Awaitable[T]], *, create: bool = F
                 await container.database().close()
 
     return anyio.run(scoped)
+
+
+async def all_items(
+    fetch: Callable[[PageRequest], Awaitable[Page[T]]],
+    asked: PageRequest | None = None,
+    most: int = sys.maxsize,
+) -> Sequence[T]:
+    """The items of a list, page by page: all that are asked for, or the first of them."""
+    items: list[T] = []
+    request = asked or PageRequest()
+    while True:
+        page = await fetch(replace(request, size=min(_PAGE, most - len(items))))
+        items += page.items
+        if page.next_page_token is None or len(items) >= most:
+            return items
+        request = replace(request, token=page.next_page_token)

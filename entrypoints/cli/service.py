@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import anyio
 import typer
@@ -11,11 +11,8 @@ from typer.core import TyperCommand
 from domain.errors import DatabaseBehind, InvalidSettings, StoreFull, StoreUnavailable
 from entrypoints.cli import exits
 from entrypoints.cli.options import UPKEEP, Json, add
-from entrypoints.cli.output import print_json, say
-from entrypoints.cli.runtime import build, open_container, tell_of_new
-
-if TYPE_CHECKING:
-    from entrypoints.container import Container
+from entrypoints.cli.output import emit, say
+from entrypoints.cli.runtime import Container, build, open_container, tell_of_new
 
 
 class _ServeCommand(TyperCommand):
@@ -81,12 +78,11 @@ def migrate(
     if migrate_database(container):
         tell_of_new(container)
     container.database().dispose()
-    if json:
-        print_json({"revision": needed, "previous_revision": before, "changed": before != needed})
-    elif before == needed:
-        say(f"The database is at {needed}, as this release needs it.")
-    else:
-        say(f"Migrated the database from {before or 'nothing'} to {needed}.")
+    document = {"revision": needed, "previous_revision": before, "changed": before != needed}
+    told = f"Migrated the database from {before or 'nothing'} to {needed}."
+    if before == needed:
+        told = f"The database is at {needed}, as this release needs it."
+    emit(document, told, json=json)
 
 
 def _check_storage(container: Container) -> None:

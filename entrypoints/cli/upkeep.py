@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,19 +16,8 @@ from application.records import RegistryStats
 from domain.values import ModelName
 from entrypoints.cli import exits
 from entrypoints.cli.options import UPKEEP, Json, add, duration
-from entrypoints.cli.output import (
-    plural,
-    print_fields,
-    print_json,
-    progress,
-    say,
-    size,
-    working,
-)
-from entrypoints.cli.runtime import with_registry
-
-if TYPE_CHECKING:
-    from entrypoints.container import Container
+from entrypoints.cli.output import emit, plural, print_fields, progress, size, working
+from entrypoints.cli.runtime import Container, with_registry
 
 
 def gc(
@@ -55,14 +45,12 @@ def gc(
             return await container.collect_garbage()(command)
 
     collected = with_registry(work)
-    if json:
-        print_json({**asdict(collected), "dry_run": dry_run})
-        return
-    say(
+    told = (
         f"{'Would remove' if dry_run else 'Removed'} {plural(collected.blobs, 'blob')} "
         f"({size(collected.size)}) and {plural(collected.staged, 'broken upload')} "
         f"({size(collected.staged_size)}); kept {plural(collected.kept, 'blob')}."
     )
+    emit({**asdict(collected), "dry_run": dry_run}, told, json=json)
 
 
 def verify(json: Json = False) -> None:
@@ -73,18 +61,14 @@ def verify(json: Json = False) -> None:
             return await container.verify()(tell)
 
     verified = with_registry(work)
-    if json:
-        print_json({**asdict(verified), "clean": verified.clean})
-    else:
-        for digest in verified.missing:
-            say(f"missing  {digest}")
-        for digest in verified.corrupt:
-            say(f"corrupt  {digest}")
-        say(
-            f"{plural(verified.blobs, 'blob')} ({size(verified.size)}): "
-            f"{len(verified.corrupt)} corrupt, {len(verified.missing)} missing, "
-            f"{verified.unreferenced} that no version names."
-        )
+    lines = [f"missing  {digest}" for digest in verified.missing]
+    lines += [f"corrupt  {digest}" for digest in verified.corrupt]
+    lines.append(
+        f"{plural(verified.blobs, 'blob')} ({size(verified.size)}): "
+        f"{len(verified.corrupt)} corrupt, {len(verified.missing)} missing, "
+        f"{verified.unreferenced} that no version names."
+    )
+    emit({**asdict(verified), "clean": verified.clean}, "\n".join(lines), json=json)
     if not verified.clean:
         raise typer.Exit(exits.CORRUPT)
 
@@ -99,19 +83,15 @@ def stats(json: Json = False) -> None:
         return await container.reader().stats(), looked_at
 
     counted, looked_at = with_registry(work)
-    if json:
-        print_json({**asdict(counted), **looked_at})
-        return
-    print_fields(
-        [
-            *looked_at.items(),
-            ("models", counted.models),
-            ("versions", counted.versions),
-            ("aliases", counted.aliases),
-            ("files", f"{counted.files} ({size(counted.size)})"),
-            ("blobs", f"{counted.blobs} ({size(counted.distinct_size)})"),
-        ]
-    )
+    fields = [
+        *looked_at.items(),
+        ("models", counted.models),
+        ("versions", counted.versions),
+        ("aliases", counted.aliases),
+        ("files", f"{counted.files} ({size(counted.size)})"),
+        ("blobs", f"{counted.blobs} ({size(counted.distinct_size)})"),
+    ]
+    emit({**asdict(counted), **looked_at}, partial(print_fields, fields), json=json)
 
 
 def export(
@@ -138,14 +118,12 @@ def export(
             return await container.export_registry()(command, tell)
 
     exported = with_registry(work)
-    if json:
-        print_json({**asdict(exported), "folder": str(folder.absolute())})
-        return
-    say(
+    told = (
         f"Exported {plural(exported.models, 'model')} with {plural(exported.versions, 'version')} "
         f"to {folder}: {plural(exported.blobs, 'blob')}, {size(exported.size)}"
         f"{f', {exported.kept} of them there before' if exported.kept else ''}."
     )
+    emit({**asdict(exported), "folder": str(folder.absolute())}, told, json=json)
 
 
 def import_(
@@ -167,17 +145,14 @@ def import_(
             return await container.import_registry()(command, tell)
 
     imported = with_registry(work, create=True)
-    if json:
-        print_json(asdict(imported))
-        return
-    say(
+    told = (
         f"Imported {plural(imported.models, 'model')} with {plural(imported.versions, 'version')} "
         f"and {plural(imported.blobs, 'new blob')} ({size(imported.size)})."
     )
     if imported.present:
-        say(f"{plural(imported.present, 'model')} were there already, just as exported.")
-    for name in imported.skipped:
-        say(f"skipped  {name}")
+        told += f"\n{plural(imported.present, 'model')} were there already, just as exported."
+    told += "".join(f"\nskipped  {name}" for name in imported.skipped)
+    emit(asdict(imported), told, json=json)
 
 
 def add_to(app: typer.Typer) -> None:
