@@ -13,11 +13,13 @@ Each line is one JSON object with its keys sorted, so that one content gives one
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, NoReturn, TypeVar
 
+from application.ports.folder import PARTIAL, Folder
 from domain.alias import Alias, AliasMove
 from domain.errors import InvalidExport, ModelyardError
 from domain.model import Model, RetiredName
@@ -49,6 +51,16 @@ FORMAT_VERSION = 1
 SUMMARY = "export.json"
 UNFINISHED = "export.unfinished"
 RETIRED_NAMES = "retired-names.jsonl"
+UNFINISHED_TEXT = b"This export is not whole; export again.\n"
+
+MODEL_FILE = re.compile(r"models/[0-9a-f]{32}\.jsonl")
+_BLOB_FILE = re.compile(r"blobs/([0-9a-f]{2})/\1[0-9a-f]{62}")
+_PARTIAL_FILE = re.compile(
+    rf"(?:models/|blobs/[0-9a-f]{{2}}/)?{re.escape(PARTIAL)}[0-9a-f]{{16}}", re.ASCII
+)
+_MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(?:; ?[\w.+-]+=[\w.+-]+)*", re.ASCII)
+
+_MOST = 1 << 30
 
 Line = Model | Version | Alias | AliasMove | RetiredName
 T = TypeVar("T")
@@ -62,6 +74,12 @@ def model_file(model_id: str) -> str:
 def blob_file(digest: Digest) -> str:
     """The path of a blob."""
     return f"blobs/{digest[:2]}/{digest}"
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file of this name is of an export, or of a broken one."""
+    patterns = (MODEL_FILE, _BLOB_FILE, _PARTIAL_FILE)
+    return name in {SUMMARY, UNFINISHED, RETIRED_NAMES} or any(p.fullmatch(name) for p in patterns)
 
 
 def dumps(document: Mapping[str, object]) -> bytes:
@@ -166,6 +184,20 @@ def _wrong(fault: str) -> NoReturn:
     raise InvalidExport(fault)
 
 
+async def whole(folder: Folder, name: str) -> bytes:
+    """The content of a file of moderate size.
+
+    Raises:
+        InvalidExport: it is larger.
+    """
+    content = bytearray()
+    async for chunk in folder.read(name):
+        content += chunk
+        if len(content) > _MOST:
+            _wrong(f"more than {_MOST} bytes")
+    return bytes(content)
+
+
 def parse(text: bytes) -> Fields:
     """Reads one JSON object.
 
@@ -176,6 +208,15 @@ def parse(text: bytes) -> Fields:
         return Fields(json.loads(text))
     except (ValueError, RecursionError):
         raise InvalidExport("not JSON") from None
+
+
+def is_summary(text: bytes) -> bool:
+    """Whether this is a summary of an export, of any version of the format.
+
+    Raises:
+        InvalidExport: it is not even an object with a format.
+    """
+    return parse(text).get("format", str) == FORMAT
 
 
 def read_line(text: bytes, model_id: str) -> Line:
@@ -249,7 +290,15 @@ def _read_version(fields: Fields, model_id: str) -> Version:
 
 
 def _short(text: str) -> str:
+    if not text.isprintable():
+        _wrong(f"{text[:40]!a} has characters that cannot be printed")
     return check_text(text, "/text", most=1000)
+
+
+def _media_type(text: str) -> str:
+    if not _MEDIA_TYPE.fullmatch(text):
+        _wrong(f"{text[:40]!a} is not a media type")
+    return _short(text)
 
 
 def _optional(fields: Fields, key: str) -> str | None:
@@ -262,7 +311,7 @@ def _read_file(fields: Fields) -> FileEntry:
         FilePath(fields.get("path", str)),
         fields.count("size"),
         Digest(fields.get("sha256", str)),
-        _short(fields.get("media_type", str)),
+        _media_type(fields.get("media_type", str)),
         _optional(fields, "format"),
     )
 

@@ -13,11 +13,15 @@ from application.exchange_format import (
     RETIRED_NAMES,
     SUMMARY,
     UNFINISHED,
+    UNFINISHED_TEXT,
     Line,
     blob_file,
     dumps,
+    is_ours,
+    is_summary,
     model_file,
     note_blobs,
+    whole,
     write_line,
 )
 from application.ports import ArtifactStore, Folder, RegistrySnapshot
@@ -136,23 +140,35 @@ async def _claim(folder: Folder) -> None:
     Raises:
         InvalidExport: it holds something else.
     """
-    ours = [await folder.size(name) is not None for name in (SUMMARY, UNFINISHED)]
-    if not any(ours):
+    if not await _holds_an_export(folder):
         async for name in folder.names():
             if not name.startswith(PARTIAL):
                 raise InvalidExport(
                     f"The folder holds {name[:200]!a} and no export; "
                     "name an empty or a new folder, or one with an earlier export."
                 )
-    await folder.write(UNFINISHED, _once(b"This export is not whole; export again.\n"))
+    await folder.write(UNFINISHED, _once(UNFINISHED_TEXT))
     await folder.remove(SUMMARY)
 
 
+async def _holds_an_export(folder: Folder) -> bool:
+    """By what its marks say, not by their names, which others use too."""
+    summary, unfinished = [await folder.size(name) for name in (SUMMARY, UNFINISHED)]
+    try:
+        if summary is not None and not is_summary(await whole(folder, SUMMARY)):
+            return False
+    except InvalidExport:
+        return False
+    if unfinished is None:
+        return summary is not None
+    return unfinished == len(UNFINISHED_TEXT) and await whole(folder, UNFINISHED) == UNFINISHED_TEXT
+
+
 async def _prune(folder: Folder, written: _Written) -> None:
-    """Removes what an earlier export left and this one does not name."""
+    """Removes what an earlier export left and this one does not name; what is not ours stays."""
     named = {UNFINISHED, *written.files, *map(blob_file, written.blobs)}
-    strangers = [name async for name in folder.names() if name not in named]
-    for name in strangers:
+    left = [name async for name in folder.names() if name not in named and is_ours(name)]
+    for name in left:
         await folder.remove(name)
 
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 
 from application.exchange_format import (
     FORMAT,
     FORMAT_VERSION,
+    MODEL_FILE,
     RETIRED_NAMES,
     SUMMARY,
     Fields,
     Line,
     blob_file,
+    is_summary,
     model_file,
     note_blobs,
     parse,
     read_line,
+    whole,
 )
 from application.ports import ArtifactStore, Folder, UnitOfWork
 from application.streams import Tell, checked, tell_nobody
@@ -28,13 +30,11 @@ from domain.errors import (
     ModelExists,
     ModelNameRetired,
     ModelNotFound,
+    StoreUnavailable,
 )
 from domain.model import Model, RetiredName
 from domain.values import AliasName, Digest, VersionNumber
 from domain.version import Version
-
-_MOST = 1 << 30
-_MODEL_FILE = re.compile(r"models/([0-9a-f]{32})\.jsonl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,8 @@ class Import:
 @dataclass(frozen=True, slots=True)
 class Imported:
     """``present``: models that existed already, identical to the export (an import resumed, say).
-    ``skipped``: names that other models use. ``blobs`` and ``size`` (bytes): what was copied."""
+    ``skipped``: exported models whose name is taken here, or that have another name here.
+    ``blobs`` and ``size`` (bytes): what was copied."""
 
     models: int
     versions: int
@@ -102,7 +103,8 @@ class ImportHandler:
 
         Raises:
             InvalidExport: the folder is incomplete or damaged; nothing has changed.
-            ModelExists: a name is taken by another model; nothing has changed.
+            ModelExists: a name is taken by another model, or a model is there under another name;
+                nothing has changed.
             ModelNameRetired: versions were published under a name by another model that is gone;
                 nothing has changed.
             StoreFull, StoreUnavailable, DatabaseUnavailable: import again to go on.
@@ -131,6 +133,16 @@ class ImportHandler:
         for entry in export.models:
             model = entry.model
             async with self.uow() as uow:
+                borne = await uow.models.name_of(model.id)
+                if borne is not None and borne != model.name:
+                    if not skip:
+                        raise ModelExists(
+                            f"The exported model {model.name!a} is here already and is called "
+                            f"{borne!a} now; nothing was imported. Leave out what exists with "
+                            "--skip-existing."
+                        )
+                    skipped.append(model.name)
+                    continue
                 noted = await uow.models.retired(model.name)
                 if noted is not None and noted.model_id == model.id:
                     model.last_version = max(model.last_version, noted.last_version)
@@ -177,6 +189,11 @@ class ImportHandler:
                     aliases[line.name] = line
                 elif isinstance(line, AliasMove):
                     await _replay(uow, model, aliases.get(line.alias), line)
+            if gone := await self.store.absent(entry.blobs):
+                raise StoreUnavailable(
+                    f"A garbage collection removed the blob {min(gone)} before a version named it; "
+                    "import again."
+                )
             await uow.commit()
         return versions
 
@@ -240,16 +257,17 @@ async def _check_summary(folder: Folder) -> dict[str, _ListedFile]:
     if await folder.size(SUMMARY) is None:
         raise InvalidExport(f"There is no {SUMMARY}: this is no export, or one that broke off.")
     try:
-        summary = parse(await _whole(folder, SUMMARY))
-        if summary.get("format", str) != FORMAT:
+        text = await whole(folder, SUMMARY)
+        if not is_summary(text):
             raise InvalidExport(f"its format is not {FORMAT}")
+        summary = parse(text)
         if (version := summary.count("format_version")) != FORMAT_VERSION:
             raise InvalidExport(
                 f"it has format version {version}, this release reads {FORMAT_VERSION}"
             )
         files = {}
         for name, document in summary.get("files", dict).items():
-            if name != RETIRED_NAMES and not _MODEL_FILE.fullmatch(name):
+            if name != RETIRED_NAMES and not MODEL_FILE.fullmatch(name):
                 raise InvalidExport(f"{name[:100]!a} is no file of an export")
             entry = Fields(document)
             files[name] = _ListedFile(entry.count("size"), entry.get("sha256", str))
@@ -258,15 +276,6 @@ async def _check_summary(folder: Folder) -> dict[str, _ListedFile]:
     except InvalidExport as error:
         raise InvalidExport(f"{SUMMARY} is damaged: {error.detail}.") from None
     return files
-
-
-async def _whole(folder: Folder, name: str) -> bytes:
-    content = bytearray()
-    async for chunk in folder.read(name):
-        content += chunk
-        if len(content) > _MOST:
-            raise InvalidExport(f"more than {_MOST} bytes")
-    return bytes(content)
 
 
 async def _check_model(

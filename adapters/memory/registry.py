@@ -170,8 +170,14 @@ class _Models(ModelRepository):
     async def get(self, name: ModelName) -> Model:
         return deepcopy(self.rows.named(name))
 
+    async def name_of(self, model_id: str) -> ModelName | None:
+        found = self.rows.models.get(model_id)
+        return None if found is None else found.name
+
     async def add(self, model: Model) -> None:
         self._check_free(model)
+        if model.id in self.rows.models:
+            raise ModelExists.named(model.name)
         self.rows.models[model.id] = deepcopy(model)
 
     async def save(self, model: Model) -> None:

@@ -46,6 +46,7 @@ _BULK = 100
 
 _THIS_MODEL = models.c.id == bindparam("this")
 MODEL_BY_NAME = select(models).where(models.c.name == bindparam("name")).with_for_update()
+NAME_BY_ID = select(models.c.name).where(_THIS_MODEL)
 MODEL_UPDATE = update(models).where(_THIS_MODEL)
 MODEL_DELETE = delete(models).where(_THIS_MODEL)
 MODEL_ALIASES_DELETE = delete(aliases).where(aliases.c.model_id == bindparam("this"))
@@ -114,9 +115,16 @@ class SqlModelRepository(ModelRepository):
             raise ModelNotFound.named(name)
         return to_model(row)
 
+    async def name_of(self, model_id: str) -> ModelName | None:
+        row = await self._run(lambda db: db.execute(NAME_BY_ID, {"this": model_id}).first())
+        return None if row is None else ModelName(row.name)
+
     async def add(self, model: Model) -> None:
+        def taken() -> ModelExists:
+            return ModelExists.named(model.name)
+
         def work(db: Connection) -> None:
-            with refusing({"uq_models_name": lambda: ModelExists.named(model.name)}):
+            with refusing({"uq_models_name": taken, "pk_models": taken}):
                 db.execute(insert(models), {**model_values(model), "version_count": 0})
             _insert_labels(db, model_labels, "model_id", model.id, tag_labels(model.tags))
 

@@ -25,8 +25,12 @@ class ModelRepository(Protocol):
         """Raises: ModelNotFound."""
         ...
 
+    async def name_of(self, model_id: str) -> ModelName | None:
+        """The present name of the model with this id; None where there is none."""
+        ...
+
     async def add(self, model: Model) -> None:
-        """Raises: ModelExists."""
+        """Raises: ModelExists (the name or the id is taken)."""
         ...
 
     async def save(self, model: Model) -> None:

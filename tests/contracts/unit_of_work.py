@@ -56,6 +56,23 @@ class UnitOfWorkContract:
         async with registry.uow() as uow:
             assert await uow.models.get(CHURN) == model
 
+    async def test_a_model_is_found_by_its_id_under_its_present_name(
+        self, registry: Registry
+    ) -> None:
+        model = await register(registry)
+        async with registry.uow() as uow:
+            model.name = ModelName("renamed")
+            await uow.models.save(model)
+            assert await uow.models.name_of(model.id) == "renamed"
+            assert await uow.models.name_of("0" * 32) is None
+
+    async def test_an_id_is_taken_once(self, registry: Registry) -> None:
+        model = await register(registry)
+        model.name = ModelName("another")
+        async with registry.uow() as uow:
+            with pytest.raises(ModelExists):
+                await uow.models.add(model)
+
     async def test_leaving_without_a_commit_rolls_back(self, registry: Registry) -> None:
         async with registry.uow() as uow:
             await uow.models.add(a_model())

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,11 +20,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from adapters.local_folder import LocalFolder
 from application.aliases import DeleteAlias, SetAlias
+from application.exchange_format import UNFINISHED_TEXT
 from application.exporting import Export, Exported
 from application.importing import Import, Imported
 from application.models import DeleteModel, RegisterModel, UpdateModel
 from application.ports import PageRequest
+from application.ports.folder import PARTIAL
 from application.publishing import IncomingFile, PublishDetails, PublishVersion
 from application.versions import DeleteVersion, UpdateVersion
 from domain.errors import (
@@ -34,6 +37,7 @@ from domain.errors import (
     ModelNameRetired,
     ModelNotFound,
     ModelyardError,
+    StoreUnavailable,
 )
 from domain.values import AliasName, FilePath, ModelName, VersionNumber, parse_reference
 from domain.version import Parent, ValidationMode, VersionDetails
@@ -353,6 +357,42 @@ def test_a_model_of_the_same_name_is_refused_or_skipped(exported: Path, tmp_path
     assert (imported.models, imported.skipped) == (3, ("grown",))
 
 
+def test_a_model_that_was_renamed_since_is_refused_or_skipped(
+    full: Container, exported: Path
+) -> None:
+    name = ModelName("grown")
+
+    async def rename_and_delete() -> None:
+        await full.update_model()(UpdateModel(name, "bob", {"name": "great"}))
+        await full.delete_model()(DeleteModel(ModelName("empty"), "ann"))
+
+    run(full, rename_and_delete)
+    with pytest.raises(ModelExists, match="'great'"):
+        import_(full, exported)
+    assert run(full, lambda: full.reader().stats()).models == 3
+    imported = import_(full, exported, skip=True)
+    assert (imported.models, imported.skipped) == (1, ("grown",))
+
+
+def test_a_blob_that_is_collected_while_importing_fails_it(exported: Path, tmp_path: Path) -> None:
+    other = registry(tmp_path / "other")
+    digest = hashlib.sha256(b"child").hexdigest()
+
+    class Collected(LocalFolder):
+        """A model's lines are read once more after its blobs were brought."""
+
+        async def read(self, name: str) -> AsyncGenerator[bytes, None]:
+            for stored in (tmp_path / "other" / "artifacts").rglob(digest):
+                stored.unlink()
+            async for chunk in super().read(name):
+                yield chunk
+
+    with pytest.raises(StoreUnavailable, match=digest):
+        run(other, lambda: other.import_registry()(Import(Collected(exported))))
+    assert import_(other, exported).versions > 0
+    assert run(other, other.verify()).clean
+
+
 def test_numbers_of_a_model_that_is_gone_get_no_second_meaning(
     exported: Path, tmp_path: Path
 ) -> None:
@@ -448,6 +488,13 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "a metric that is no number": _forge(b'"f1":0.5', b'"f1":1e999'),
     "a number beyond the last": _forge(b'"number":1', b'"number":2000000000'),
     "a size that is negative": _forge(b'"size":5', b'"size":-5'),
+    "a media type that breaks a header": _forge(
+        b'"media_type":"application/octet-stream"', b'"media_type":"a/b\\r\\nX-Evil: 1"'
+    ),
+    "a media type that no header carries": _forge(
+        b'"media_type":"application/octet-stream"', '"media_type":"a/日"'.encode()
+    ),
+    "a format with a control character": _forge(b'"format":null', b'"format":"onnx\\u0007"'),
     "half of a surrogate pair": _forge(b'"engine":null', b'"engine":"\\ud800"'),
     "an unknown kind": _forge(b'"kind":"model"', b'"kind":"user"'),
     "an alias with another history": _forge(
@@ -477,10 +524,52 @@ def test_a_folder_with_other_things_is_left_alone(full: Container, tmp_path: Pat
     assert content(tmp_path / "mine") == {"models/precious.txt": b"mine"}
 
 
+FOREIGN = {
+    "export.json": (b"[]", b'{"format": "figma"}', b'{"format": 1}', b"", b"\xff" * 100),
+    "export.unfinished": (b"", b"remember to finish", UNFINISHED_TEXT + b"\n"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [(name, text) for name, texts in FOREIGN.items() for text in texts]
+)
+def test_a_folder_with_a_mark_of_somebody_else_is_left_alone(
+    full: Container, tmp_path: Path, name: str, text: bytes
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / name).write_bytes(text)
+    (tmp_path / "mine" / "thesis.txt").write_bytes(b"mine")
+    with pytest.raises(InvalidExport, match="no export"):
+        export(full, tmp_path / "mine")
+    assert content(tmp_path / "mine") == {name: text, "thesis.txt": b"mine"}
+
+
+def test_a_mark_of_somebody_else_is_not_overwritten_in_a_broken_export(
+    full: Container, exported: Path
+) -> None:
+    (exported / "export.unfinished").write_bytes(UNFINISHED_TEXT)
+    (exported / "export.json").write_bytes(b"mine")
+    with pytest.raises(InvalidExport):
+        export(full, exported)
+    assert (exported / "export.json").read_bytes() == b"mine"
+
+
+def test_what_others_put_into_an_export_stays_there(full: Container, exported: Path) -> None:
+    digest = "0" * 64
+    theirs = ["README", "models/notes.jsonl", "blobs/ab/thesis.txt", f"blobs/ab/{digest}", ".env"]
+    ours = [f"models/{'a' * 32}.jsonl", f"blobs/00/{digest}", f"blobs/00/{PARTIAL}{'0' * 16}"]
+    before = content(exported)
+    for name in (*theirs, *ours):
+        (exported / name).parent.mkdir(parents=True, exist_ok=True)
+        (exported / name).write_bytes(b"text")
+    export(full, exported)
+    assert content(exported) == before | dict.fromkeys(theirs, b"text")
+
+
 def test_a_link_out_of_the_folder_is_not_followed(full: Container, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "export").mkdir()
-    (tmp_path / "export" / "export.unfinished").touch()
+    (tmp_path / "export" / "export.unfinished").write_bytes(UNFINISHED_TEXT)
     (tmp_path / "export" / "models").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(PermissionError):
         export(full, tmp_path / "export")
