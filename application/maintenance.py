@@ -16,7 +16,7 @@ from application.ports import (
     UnitOfWork,
 )
 from application.streams import Tell, digest_of, tell_nobody
-from domain.errors import BlobNotFound, CollectionRefused
+from domain.errors import BlobNotFound, CollectionRefused, StoreUnavailable
 from domain.values import Digest
 
 _BATCH = 500
@@ -140,8 +140,8 @@ async def _batches(blobs: AsyncGenerator[BlobInfo, None]) -> AsyncGenerator[list
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """``missing``: named by a version and absent. ``corrupt``: present with other bytes.
-    ``unreferenced``: sound, and named by no version. ``size``: bytes that were hashed."""
+    """``missing``: named by a version and absent. ``corrupt``: present with other bytes or
+    unreadable. ``unreferenced``: named by no version. ``size``: bytes that were hashed."""
 
     blobs: int
     size: int
@@ -185,18 +185,29 @@ class VerifyHandler:
         return Verified(blobs, size, missing, tuple(corrupt), unreferenced)
 
     async def _sound(self, digest: Digest) -> bool | None:
+        """Whether it has its bytes; None if it has gone. One that cannot be read is not sound."""
         try:
             return await digest_of(self.store.read(digest)) == digest
         except BlobNotFound:
             return None
+        except StoreUnavailable:
+            await self._check_store()
+            return False
+
+    async def _check_store(self) -> None:
+        """That it can be listed still; whether it can be written to, a damaged disk may refuse."""
+        async with aclosing(self.store.list()) as blobs:
+            await anext(blobs, None)
 
     async def _missing(self, corrupt: set[Digest]) -> tuple[Digest, ...]:
         missing: list[Digest] = []
         after: Digest | None = None
         while page := await self.references.page(after, _BATCH):
             for digest, size in page:
+                if digest in corrupt:
+                    continue
                 info = await self.store.stat(digest)
-                if info is None or (info.size != size and digest not in corrupt):
+                if info is None or info.size != size:
                     missing.append(digest)
             after = page[-1][0]
         return tuple(missing)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+from adapters.local_disk import LocalDiskArtifactStore
 from adapters.memory.registry import MemoryDatabase
 from adapters.memory.registry_reader import MemoryBlobReferences
 from application.maintenance import Collected, Verified, VerifyHandler
 from application.publishing import PublishVersion, UploadedFile
+from application.streams import Tell, tell_nobody
 from domain.errors import (
     CollectionRefused,
     DatabaseUnavailable,
@@ -276,6 +279,58 @@ async def test_all_missing_blobs_are_found_however_many() -> None:
     for digest in lost:
         await registry.store.discard(digest, unless_renewed_since=registry.clock.now())
     assert list((await registry.verify()).missing) == lost
+
+
+class Disk:
+    """A store on a disk with three blobs, one of which versions name, and its verification."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.registry = Registry()
+        self.store = LocalDiskArtifactStore(root)
+        self.digests = [digest_of(b"bytes %d" % number) for number in range(3)]
+
+    async def fill(self) -> None:
+        await self.registry.register()
+        self.registry.store = self.store  # type: ignore[assignment]
+        await self.registry.publish(a_file("a", b"bytes 0"))
+        for number in (1, 2):
+            await self.registry.upload(b"bytes %d" % number)
+
+    def path(self, number: int) -> Path:
+        return self.root / "blobs" / self.digests[number][:2] / self.digests[number]
+
+    async def verify(self, tell: Tell = tell_nobody) -> Verified:
+        return await VerifyHandler(self.store, self.registry.references)(tell)
+
+
+@pytest.mark.parametrize("damage", ["a folder", "a loop"])
+@pytest.mark.parametrize("number", [0, 1])
+async def test_a_blob_that_cannot_be_read_is_corrupt_and_the_others_are_looked_at(
+    tmp_path: Path, damage: str, number: int
+) -> None:
+    disk = Disk(tmp_path)
+    await disk.fill()
+    path = disk.path(number)
+    path.unlink()
+    if damage == "a folder":
+        path.mkdir()
+    else:
+        path.symlink_to(path)
+    verified = await disk.verify()
+    assert (verified.blobs, verified.corrupt) == (3, (disk.digests[number],))
+    assert verified.missing == ()
+
+
+async def test_a_store_that_goes_away_is_not_taken_for_a_corrupt_one(tmp_path: Path) -> None:
+    disk = Disk(tmp_path / "store")
+    await disk.fill()
+
+    def unmount(_done: int, _total: int) -> None:
+        disk.root.rename(tmp_path / "unmounted")
+
+    with pytest.raises(StoreUnavailable):
+        await disk.verify(unmount)
 
 
 async def test_progress_goes_up_to_the_whole(registry: Registry) -> None:
