@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
+import resource
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import uvicorn
+from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
@@ -18,6 +24,8 @@ KEEP_ALIVE = 75
 _BACKLOG = 2048
 _PATIENCE = 60
 """Seconds that a worker may take to answer before it is replaced; starting one takes several."""
+_METRICS = "PROMETHEUS_MULTIPROC_DIR"
+"""Names the folder whose files the workers count in; read as prometheus_client is imported."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -54,12 +62,14 @@ def serve(settings: Settings, listening: socket.socket) -> bool:
         timeout_graceful_shutdown=settings.graceful_timeout,
         timeout_worker_healthcheck=_PATIENCE,
     )
+    _allow_connections()
     try:
         if settings.workers == 1:
             uvicorn.Server(config).run(sockets=[listening])
             return True
         supervisor = _Supervisor(config, sockets=[listening])
-        supervisor.run()
+        with _metrics_of_all():
+            supervisor.run()
         return all(process.exitcode != STARTUP_FAILURE for process in supervisor.processes)
     except KeyboardInterrupt:
         return True  # Ctrl-C is how it is meant to end
@@ -67,7 +77,38 @@ def serve(settings: Settings, listening: socket.socket) -> bool:
         return not end.code  # uvicorn has logged why
 
 
+def _allow_connections() -> None:
+    """As many open files as the system lets this process have: the usual 1,024 are soon reached."""
+    with suppress(OSError, ValueError):
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+@contextmanager
+def _metrics_of_all() -> Iterator[None]:
+    """Lets any worker tell the metrics of all: they count in files of a folder they share."""
+    if _METRICS in os.environ:
+        yield
+        return
+    with TemporaryDirectory(prefix="modelyard-metrics-", ignore_cleanup_errors=True) as folder:
+        os.environ[_METRICS] = folder
+        try:
+            yield
+        finally:
+            del os.environ[_METRICS]
+
+
 class _Supervisor(Multiprocess):
+    _pids: frozenset[int | None] = frozenset()
+
+    def keep_subprocess_alive(self) -> None:
+        """Takes requests in flight of workers that are gone out of the metrics, too."""
+        super().keep_subprocess_alive()
+        pids = frozenset(process.pid for process in self.processes)
+        for gone in self._pids - pids:
+            mark_process_dead(gone)  # type: ignore[no-untyped-call]
+        self._pids = pids
+
     def terminate_all(self) -> None:
         """Closes the supervisor's own socket first: else newcomers would wait in its queue."""
         for listening in self.sockets:
