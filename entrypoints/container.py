@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Sequence
-from dataclasses import asdict
-
 from dependency_injector import containers, providers
 
 from adapters.file_lock import FileLockManager
@@ -14,6 +9,7 @@ from adapters.libmagic import LibmagicValidator
 from adapters.local_disk import LocalDiskArtifactStore
 from adapters.local_folder import LocalFolder
 from adapters.no_lock import NoLockManager
+from adapters.sql import migrate
 from adapters.sql.blob_references import SqlBlobReferences
 from adapters.sql.database import SqliteDatabase
 from adapters.sql.reader import SqlRegistryReader
@@ -29,16 +25,8 @@ from application.models import DeleteModelHandler, RegisterModelHandler, UpdateM
 from application.publishing import PublishVersionHandler
 from application.versions import DeleteVersionHandler, UpdateVersionHandler
 from domain.errors import DatabaseMissing
-from domain.events import Event
+from entrypoints import audit
 from entrypoints.settings import Settings
-
-_audit = logging.getLogger("modelyard.audit")
-
-
-def _tell(events: Sequence[Event]) -> None:
-    """One line of JSON a change, once it is committed: the audit trail."""
-    for event in events:
-        _audit.info("%s %s", type(event).__name__, json.dumps(asdict(event), default=str))
 
 
 class Container(containers.DeclarativeContainer):
@@ -61,7 +49,7 @@ class Container(containers.DeclarativeContainer):
     references = providers.Singleton(SqlBlobReferences, database)
 
     # --- one per command ---
-    uow = providers.Factory(SqlUnitOfWork, database, _tell)
+    uow = providers.Factory(SqlUnitOfWork, database, audit.tell)
     snapshot = providers.Factory(SqlRegistrySnapshot, database)
     folder = providers.Factory(LocalFolder)
 
@@ -127,15 +115,11 @@ def check_database(container: Container) -> None:
         DatabaseBehind: naming the command to run.
         DatabaseUnavailable
     """
-    from adapters.sql import migrate  # noqa: PLC0415
-
     migrate.check(container.database())
 
 
 def database_revisions(container: Container) -> tuple[str | None, str]:
     """Where the database's schema is (None: nowhere), and where this release needs it. Blocks."""
-    from adapters.sql import migrate  # noqa: PLC0415 - Alembic, which a running service spares
-
     return migrate.current(container.database()), migrate.head()
 
 
@@ -145,8 +129,6 @@ def migrate_database(container: Container) -> bool:
     Raises:
         DatabaseBehind: it is newer.
     """
-    from adapters.sql import migrate  # noqa: PLC0415
-
     return migrate.upgrade(container.database())
 
 
@@ -160,8 +142,6 @@ def prepare_database(container: Container, *, create: bool = True) -> bool:
         DatabaseMissing: there is none, and it should not be created.
         DatabaseBehind: naming the command to run.
     """
-    from adapters.sql import migrate  # noqa: PLC0415
-
     database = container.database()
     if not create and migrate.current(database) is None:
         raise DatabaseMissing(

@@ -1,0 +1,18 @@
+"""The audit trail: what was changed, in which model, by whom and when."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from domain.events import Event
+
+_log = logging.getLogger("modelyard.audit")
+
+
+def tell(events: Sequence[Event]) -> None:
+    """One line a change, once it is committed; as JSON in ASCII, which no name can break out of."""
+    for event in events:
+        _log.info("%s %s", type(event).__name__, json.dumps(asdict(event), default=str))
