@@ -2,6 +2,8 @@
 
 * A head, a trailer or a chunk's extensions of any length are collected by the parser at quadratic
   cost, and all others wait: 100 MB take 20 seconds. Here they end at 64 KiB with 431.
+* A head may take for ever to arrive, and its connection a file of the process. Here it has 30
+  seconds, then the connection is closed; one that is idle between requests has its own timeout.
 * ``Upgrade`` makes the parser skip the body, and take nothing more from the connection. Java's
   HttpClient and ``curl --http2`` offer it with every request; here it is ignored (RFC 9110, 7.8).
 * A request that cannot be parsed is answered with a problem document.
@@ -11,7 +13,8 @@
 
 from __future__ import annotations
 
-import uuid
+import asyncio
+import secrets
 from typing import Any, cast
 
 import httptools
@@ -26,6 +29,7 @@ from domain.errors import MalformedRequest, ModelyardError, RequestTooLarge
 from entrypoints.http.errors import problem_of
 
 MAX_HEAD = 64 * 1024
+HEAD_SECONDS = 30.0
 _LINGER_SECONDS = 2.0
 
 
@@ -36,6 +40,16 @@ class HttpProtocol(HttpToolsProtocol):
     _upgrading = False
     _progress = False
     _without_progress = 0
+    _in_head = True
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_head()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
@@ -52,11 +66,32 @@ class HttpProtocol(HttpToolsProtocol):
             self._without_progress = 0 if self._progress else self._without_progress + len(data)
             if self._without_progress > MAX_HEAD:
                 self._refuse(431, RequestTooLarge(f"A head has at most {MAX_HEAD} bytes."))
+            elif self._in_head and not self._progress:
+                self._await_head()
+
+    def _await_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_SECONDS, self._give_up_head)
+
+    def _forget_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _give_up_head(self) -> None:
+        self._head_timer = None
+        cycle = cast(RequestResponseCycle | None, self.cycle)
+        if cycle is None or cycle.response_complete:
+            self.transport.close()
+        else:  # the head of the next request, while this one is still being answered
+            self._await_head()
 
     # --- what the parser tells ------------------------------------------------------------------
 
     def on_headers_complete(self) -> None:
         self._progress = True
+        self._in_head = False
+        self._forget_head()
         self._upgrading = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
         if not self._upgrading:
             super().on_headers_complete()
@@ -70,6 +105,9 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._progress = True
         if not self._upgrading:
+            self._in_head = True
+            if self.cycle.response_complete:  # answered before its end: no other timeout runs
+                self._await_head()
             super().on_message_complete()
 
     # --- what becomes of it ---------------------------------------------------------------------
@@ -94,7 +132,7 @@ class HttpProtocol(HttpToolsProtocol):
             if cycle.response_started:
                 self.transport.close()
                 return
-        request_id = uuid.uuid4().hex
+        request_id = secrets.token_hex(16)
         self.logger.info("refused with %d, %s id=%s", status, error.code, request_id)
         self.transport.write(_reply(status, error, request_id, self.server_state.default_headers))
         self.linger()
@@ -102,6 +140,7 @@ class HttpProtocol(HttpToolsProtocol):
     def linger(self) -> None:
         """Takes nothing more, tells that nothing more will come, and closes a while later."""
         self._deaf = True
+        self._forget_head()
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(_LINGER_SECONDS, self.transport.close)
