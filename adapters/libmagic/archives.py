@@ -43,8 +43,8 @@ def zip_names(head: bytes) -> list[str]:
     return names
 
 
-async def zip_directory(source: FileSource) -> list[str] | None:
-    """All members, by the directory at the archive's end; None if it is not there or too large.
+async def zip_end(source: FileSource) -> bytes | None:
+    """The record that ends every archive and says where its directory lies; None without one.
 
     Raises:
         StoreUnavailable: the bytes cannot be read.
@@ -52,9 +52,17 @@ async def zip_directory(source: FileSource) -> list[str] | None:
     length = min(source.size, _END_SIZE + _LONGEST_COMMENT)
     tail = await source.read_at(source.size - length, length)
     at = tail.rfind(_END)
-    if at < 0 or at + _END_SIZE > len(tail):
-        return None
-    count, size, offset = struct.unpack_from("<HII", tail, at + 10)
+    end = tail[at : at + _END_SIZE]
+    return end if at >= 0 and len(end) == _END_SIZE else None
+
+
+async def zip_directory(source: FileSource, end: bytes) -> list[str] | None:
+    """All members, by the directory; None if it is not there or too large.
+
+    Raises:
+        StoreUnavailable: the bytes cannot be read.
+    """
+    count, size, offset = struct.unpack_from("<HII", end, 10)
     # A ZIP64 archive has 0xFFFFFFFF here: its names in the head must do.
     if size > _MOST_DIRECTORY or offset + size > source.size:
         return None

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import magic
 
 from adapters.libmagic import archives, naming
+from adapters.libmagic.lengths import safetensors_fault
 from adapters.libmagic.signatures import OCTETS, Known, NotAModel, Recognised, recognise
 from application.ports.file_validator import FileSource, FileValidator, FileVerdict
 from domain.values import FilePath
@@ -44,15 +45,20 @@ class LibmagicValidator(FileValidator):
         return await self._judge(head, path, names, whole=False)
 
     async def validate(self, source: FileSource, path: FilePath) -> FileVerdict:
-        """See the port; reads the first 64 KiB, and the directory of a ZIP archive."""
+        """See the port; reads the first 64 KiB, and what tells whether a file was cut short."""
         head = await source.read_at(0, HEAD)
         names: Sequence[str] = ()
-        directory = None
+        directory = fault = None
         if archives.is_zip(head):
-            directory = await archives.zip_directory(source)
+            end = await archives.zip_end(source)
+            directory = await archives.zip_directory(source, end) if end else None
             names = archives.zip_names(head) if directory is None else directory
+            fault = None if end else "is a ZIP archive without an end: it was cut short"
         whole = directory is not None or len(head) == source.size
-        return await self._judge(head, path, names, whole=whole)
+        verdict = await self._judge(head, path, names, whole=whole)
+        if verdict.format == "safetensors":
+            fault = await safetensors_fault(source)
+        return _cut_short(verdict, path, fault) if fault and not verdict.findings else verdict
 
     async def _judge(
         self, head: bytes, path: FilePath, names: Sequence[str], *, whole: bool
@@ -137,15 +143,24 @@ def _empty(path: FilePath) -> FileVerdict:
     return FileVerdict(naming.of_text("text/plain", path), None)
 
 
+def _shown(path: FilePath) -> str:
+    return path if len(path) <= 100 else f"...{path[-97:]}"
+
+
+def _cut_short(verdict: FileVerdict, path: FilePath, fault: str) -> FileVerdict:
+    message = f"{_shown(path)} {fault}."
+    finding = Finding("file.not_a_model", Severity.CRITICAL, message, path)
+    return FileVerdict(verdict.media_type, None, (finding,))
+
+
 def _verdict(recognised: Recognised, path: FilePath) -> FileVerdict:
-    shown = path if len(path) <= 100 else f"...{path[-97:]}"
     if isinstance(recognised, Known):
         return FileVerdict(recognised.media_type, recognised.format)
     if isinstance(recognised, NotAModel):
-        message = f"{shown} is {recognised.what}, not a model."
+        message = f"{_shown(path)} is {recognised.what}, not a model."
         finding = Finding("file.not_a_model", Severity.CRITICAL, message, path)
         return FileVerdict(recognised.media_type, None, (finding,))
-    message = f"{shown} is in no format that is known here; it was not checked."
+    message = f"{_shown(path)} is in no format that is known here; it was not checked."
     return FileVerdict(
         OCTETS, None, (Finding("file.unknown_format", Severity.WARNING, message, path),)
     )

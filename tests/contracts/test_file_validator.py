@@ -8,6 +8,7 @@ import io
 import json
 import lzma
 import pickle
+import random
 import struct
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -228,6 +230,49 @@ class TestLibmagicValidator(FileValidatorContract):
         content = zip_of({"logo.png": PNG, "thumb.png": PNG, "weights.bin": b"\1" * 100})
         assert not refusals(await both(validator, content, "model.zip"))
 
+    @pytest.mark.parametrize("lost", [1, 30, 100, 2_000])
+    @pytest.mark.parametrize("name", ["net.pt", "net.zip"])
+    async def test_an_archive_that_was_cut_short_is_refused_at_its_end(
+        self, validator: LibmagicValidator, name: str, lost: int
+    ) -> None:
+        content = zip_of({"net/data.pkl": b"\x80\2.", "net/data/0": random.randbytes(200_000)})
+        assert not (await both(validator, content, name)).findings
+        verdict = await validator.validate(BytesSource(content[:-lost]), FilePath(name))
+        assert refusals(verdict) == [f"{name} is a ZIP archive without an end: it was cut short."]
+
+    @pytest.mark.parametrize("comment", [b"", b"c" * 65_535])
+    async def test_an_archive_may_end_in_a_comment(
+        self, validator: LibmagicValidator, comment: bytes
+    ) -> None:
+        content = zip_of({"net/data.pkl": b"\x80\2."})
+        content = content[:-2] + struct.pack("<H", len(comment)) + comment
+        assert (await both(validator, content, "net.pt")).format == "pytorch-zip"
+
+    async def test_safetensors_of_another_length_than_promised_are_refused_at_their_end(
+        self, validator: LibmagicValidator
+    ) -> None:
+        import numpy as np
+        import safetensors.numpy
+
+        tensors: dict[str, np.ndarray[Any, Any]] = {
+            "b": np.zeros(7, np.float32),
+            "a": np.zeros((3, 100), np.int8),
+        }
+        content = safetensors.numpy.save(tensors, {"data_offsets": '"data_offsets":[0,9999]'})
+        header = 8 + int.from_bytes(content[:8], "little")
+        size = len(content)
+        for length, fault in (
+            (size - 1, f"has {size - 1} bytes; its header promises {size}"),
+            (header, f"has {header} bytes; its header promises {size}"),
+            (100, f"ends after 100 bytes; its header alone has {header}"),
+            (size + 1, f"has {size + 1} bytes; its header promises {size}"),
+        ):
+            source = BytesSource((content + b"\0")[:length])
+            verdict = await validator.validate(source, FilePath("m.safetensors"))
+            assert refusals(verdict) == [f"m.safetensors {fault}."]
+        for whole in (content, safetensors.numpy.save({}), safetensors.numpy.save({}, {"a": "b"})):
+            assert not (await both(validator, whole, "m.safetensors")).findings
+
     async def test_a_page_is_refused_under_any_name(self, validator: LibmagicValidator) -> None:
         page = b"<!DOCTYPE html><html></html>"
         for name in ("README.md", "index.txt", "config.json", "a.jinja", "x.yaml"):
@@ -346,7 +391,7 @@ class TestLibmagicValidator(FileValidatorContract):
 _HOSTILE = """
 import struct
 
-from adapters.libmagic import archives, naming, signatures
+from adapters.libmagic import archives, lengths, naming, signatures
 from domain.values import FilePath
 
 path = FilePath("config.json")
@@ -363,6 +408,13 @@ for head in (
     naming.refuses("text/html", head, path)
 naming.for_people("[" * 64_000, "image/png")
 naming.for_people(" " * 64_000 + "x", "image/png")
+for header in (
+    b'"data_offsets":[0,1]' * 500_000,
+    b'"data_offsets"' + b" " * 10_000_000,
+    b'"data_offsets":[' + b"1" * 10_000_000,
+    b'"data_offsets":[1' + b" " * 10_000_000,
+):
+    lengths._last(header)
 name = b"." * 63_996 + b".jpg"
 header = b"PK\\1\\2" + b"\\0" * 24 + struct.pack("<HHH", len(name), 0, 0) + b"\\0" * 12
 names = archives._directory_names((header + name) * 65)
