@@ -119,7 +119,7 @@ class Model:
         if aliases and not force:
             raise ModelInUse(
                 f"{self.name!a} has {aliases} alias(es) that others may rely on; delete them "
-                "first, or delete with force=true."
+                "first, or force the deletion."
             )
 
 

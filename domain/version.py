@@ -249,7 +249,7 @@ class Version:
         if names and not force:
             raise VersionInUse(
                 f"Version {self.number} is what {', '.join(f'@{name}' for name in names[:5])} "
-                "points at; move or delete the alias first, or delete with force=true."
+                "points at; move or delete the alias first, or force the deletion."
             )
 
 

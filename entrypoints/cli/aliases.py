@@ -11,27 +11,39 @@ import typer
 from application.aliases import DeleteAlias, RollBackAlias, SetAlias
 from application.records import AliasMoveRecord, AliasRecord
 from domain.values import AliasName, ModelName, VersionNumber
-from entrypoints.cli.options import EVERYDAY, AliasArgument, Json, Name, User, actor, add, reference
+from entrypoints.cli.options import (
+    EVERYDAY,
+    AliasArgument,
+    Json,
+    Name,
+    User,
+    actor,
+    add,
+    reference,
+    version_named,
+)
 from entrypoints.cli.output import emit, print_table
 from entrypoints.cli.runtime import Container, all_items, with_registry
 
 
 def set_(
-    name: Name,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The model, or NAME@VERSION.")],
     alias: AliasArgument,
     version: Annotated[
-        str, typer.Argument(metavar="VERSION", help="A number, latest, or another alias.")
-    ],
+        str | None,
+        typer.Argument(
+            metavar="[VERSION]",
+            help="A number, latest, or another alias; left out where NAME@VERSION says it.",
+        ),
+    ] = None,
     user: User = "",
     json: Json = False,
 ) -> None:
     """Point an alias at a version, whether it is new or moves."""
-    model, alias_name, target, who = (
-        ModelName(name),
-        AliasName(alias),
-        reference(version),
-        actor(user),
+    model, target = (
+        version_named(name) if version is None else (ModelName(name), reference(version))
     )
+    alias_name, who = AliasName(alias), actor(user)
 
     async def work(container: Container) -> tuple[AliasRecord, bool]:
         number = target

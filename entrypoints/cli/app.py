@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -28,9 +28,40 @@ for theme in (models, files, aliases, service, upkeep):
     theme.add_to(app)
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from entrypoints.http.routes.service import server_version  # noqa: PLC0415 - imports FastAPI
+
+        print(f"modelyard-server {server_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_tell_version, help="Tell the release."),
+    ] = False,
+) -> None:
+    """What stands before a command."""
+
+
 def run(arguments: list[str]) -> int:
     """Runs one command line and returns its exit code."""
-    json = "--json" in arguments
+    try:
+        status = _run(arguments, json="--json" in arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        status = exits.BROKEN_PIPE
+    except OSError:  # stdout takes no more, not even the error, which stderr has
+        status = exits.UNEXPECTED
+    else:
+        return status
+    _forget_stdout()
+    return status
+
+
+def _run(arguments: list[str], *, json: bool) -> int:
     try:
         status = app(arguments, prog_name="modelyard-server", standalone_mode=False)
         sys.stdout.flush()
@@ -40,12 +71,14 @@ def run(arguments: list[str]) -> int:
         return _refuse(error, json=json)
     except (typer.Abort, KeyboardInterrupt):
         status = exits.INTERRUPTED
-    except (BrokenPipeError, SystemExit):
-        # typer makes a SystemExit of a broken pipe, and of nothing else.
-        _forget_stdout()
-        return exits.BROKEN_PIPE
+    except SystemExit as error:  # typer makes one of a broken pipe, and of nothing else
+        raise BrokenPipeError from error
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        detail = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+        detail = error.strerror or str(error)
+        if error.filename:
+            detail += f": {error.filename}"
         status = exits.EXISTS if isinstance(error, FileExistsError) else exits.UNEXPECTED
         exits.problem("io.failed", "A file could not be used", detail, status, json=json)
         return status
@@ -71,5 +104,7 @@ def _forget_stdout() -> None:
 
 
 def main() -> NoReturn:
-    """Runs the command line of this process."""
+    """Runs the command line of this process, which may have been given no stdout or stderr."""
+    sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     sys.exit(run(sys.argv[1:]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from application.ports import Folder, RegistryReader
 from application.publishing import IncomingFile, PublishDetails, Published, PublishVersion
 from application.records import FileRecord, VersionRecord
 from application.streams import ByteStream, Tell, checked, digest_of
+from domain.errors import ModelNotFound
 from domain.values import AliasName, FilePath, ModelName, Reference, VersionNumber
 from domain.version import Parent, VersionDetails
 from entrypoints.cli.options import (
@@ -41,7 +43,7 @@ from entrypoints.cli.options import (
     parameters,
     version_named,
 )
-from entrypoints.cli.output import emit, plural, progress, size
+from entrypoints.cli.output import emit, plain, plural, progress, size
 from entrypoints.cli.runtime import Container, with_registry
 
 _CHUNK = 1 << 20
@@ -88,13 +90,23 @@ def publish(
             upload = _Upload(found, tell)
             said = PublishDetails(replace(details, parents=made_from), aliases, create_model)
             command = PublishVersion(model, who, upload.parts(said), idempotency_key)
-            return await container.publish_version()(command)
+            try:
+                return await container.publish_version()(command)
+            except ModelNotFound as error:
+                if create_model:
+                    raise
+                hint = "register it first, or publish with --create-model."
+                raise ModelNotFound(f"{error.detail.removesuffix('.')}; {hint}") from None
 
     published = with_registry(work, create=create_model)
     record = published.version.record
+    for finding in record.validation.findings:
+        print(plain(f"{finding.severity}: {finding.message}"), file=sys.stderr)
     again = " (published before)" if published.replayed else ""
+    pointing = ", ".join(f"@{name}" for name in aliases if name in record.aliases)
+    at = f"{record.model}@{record.version}{f' ({pointing})' if pointing else ''}"
     what = f"{plural(len(record.files), 'file')}, {size(record.size)}{again}"
-    emit(record, f"Published {record.model}@{record.version}: {what}.", json=json)
+    emit(record, f"Published {at}: {what}.", json=json)
 
 
 def _find(sources: Sequence[Path]) -> Iterator[tuple[FilePath, Path]]:
@@ -106,7 +118,7 @@ def _find(sources: Sequence[Path]) -> Iterator[tuple[FilePath, Path]]:
     """
     seen: dict[str, Path] = {}
     for source in sources:
-        files = _walk(source) if source.is_dir() else [(source.resolve().name, source)]
+        files = _walk(source) if source.is_dir() else [(source.name, source)]
         for name, file in files:
             if not file.is_file():
                 missing = not file.exists()
@@ -227,8 +239,7 @@ async def _is_there(folder: Folder, file: FileRecord, into: Path, *, force: bool
     if there == file.size and await digest_of(folder.read(file.path)) == file.sha256:
         return True
     if not force:
-        path = str(into / file.path)
-        raise FileExistsError(errno.EEXIST, "it has other content; --force overwrites it", path)
+        raise FileExistsError(f"{into / file.path} has other content; --force overwrites it")
     return False
 
 

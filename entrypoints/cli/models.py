@@ -55,7 +55,11 @@ def list_(
         bool, typer.Option("--versions", help="List all models' versions.")
     ] = False,
     filter_: Annotated[
-        str, typer.Option("--filter", help="Such as: tags.team = 'risk' AND metrics.auc > 0.9")
+        str,
+        typer.Option(
+            "--filter",
+            help="Such as: tags.team = 'risk'. With NAME or --versions also: metrics.auc > 0.9",
+        ),
     ] = "",
     order_by: Annotated[str, typer.Option("--order-by", help="Such as: created_at desc")] = "",
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="At most; 0 for all.")] = 50,

@@ -163,6 +163,39 @@ def test_a_folder_is_published_without_hidden_files(churn: Cli) -> None:
     assert [file["path"] for file in files] == ["config.json", "sub/notes.txt"]
 
 
+def test_files_keep_the_names_they_are_given_also_as_links(churn: Cli) -> None:
+    blob = churn.file("blobs/5891b5b522d5df08", b'{"b": 2}')  # as the caches of Hugging Face are
+    for name in ("link.json", "snapshot/config.json", "snapshot/sub/model.json"):
+        (churn.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (churn.root / name).symlink_to(blob)
+    published = churn.json("publish", "churn", "link.json")
+    assert [file["path"] for file in published["files"]] == ["link.json"]
+    published = churn.json("publish", "churn", "snapshot")
+    assert [file["path"] for file in published["files"]] == ["config.json", "sub/model.json"]
+
+
+def test_publish_tells_of_aliases_and_of_what_was_found(
+    churn: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("publish", "churn", "model/config.json", "--idempotency-key", "k")
+    told = churn(*command, "--alias", "champion", "--alias", "canary")
+    assert told.out == "Published churn@2 (@champion, @canary): 1 file, 8 B.\n"
+    assert told.err == ""
+    churn("alias", "set", "churn", "champion", "1")
+    told = churn(*command, "--alias", "champion", "--alias", "canary")
+    assert told.out == "Published churn@2 (@canary): 1 file, 8 B (published before).\n"
+    monkeypatch.setenv("VALIDATION", "warn")
+    churn.file("cat.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\6" + b"\0" * 50)
+    told = churn("publish", "churn", "cat.png", "--json")
+    assert told.err.startswith("critical: cat.png is PNG image data")
+    assert told.json["validation"]["verdict"] == "warn"
+
+
+def test_publish_to_an_unknown_model_names_the_option(churn: Cli) -> None:
+    told = churn("publish", "new", "model", code=3)
+    assert "There is no model 'new'; register it first, or publish with --create-model." in told.err
+
+
 def test_an_idempotency_key_publishes_once(churn: Cli) -> None:
     command = ("publish", "churn", "model", "--idempotency-key", "k1")
     assert "Published churn@2" in churn(*command).out
@@ -210,6 +243,10 @@ def test_aliases_are_set_moved_rolled_back_and_deleted(churn: Cli) -> None:
         ("canary", 1),
         ("champion", 1),
     ]
+    assert churn.json("alias", "set", "churn@2", "next")["version"] == 2
+    assert churn.json("alias", "set", "churn@champion", "next")["version"] == 1
+    problem = churn.json("alias", "set", "churn", "canary", code=5)
+    assert problem["detail"].startswith("Say which version of 'churn'")
     churn("alias", "delete", "churn", "champion")
     history = churn.json("alias", "history", "churn", "champion")["items"]
     assert [move["version"] for move in history] == [None, 1, 2, 1]
@@ -220,7 +257,9 @@ def test_aliases_are_set_moved_rolled_back_and_deleted(churn: Cli) -> None:
 
 def test_delete_asks_for_force_where_an_alias_points(churn: Cli) -> None:
     churn("publish", "churn", "model")
-    assert churn.json("delete", "churn@1", code=4)["code"] == "version.in_use"
+    problem = churn.json("delete", "churn@1", code=4)
+    assert problem["code"] == "version.in_use"
+    assert problem["detail"].endswith("or force the deletion.")
     churn("delete", "churn@2")
     churn("delete", "churn@latest", code=5)
     assert churn.json("delete", "churn", code=4)["code"] == "model.in_use"
@@ -246,7 +285,9 @@ def test_download_takes_single_files_and_keeps_what_is_there(churn: Cli) -> None
 
 def test_download_overwrites_other_content_only_when_forced(churn: Cli) -> None:
     churn.file("out/config.json", b"mine")
-    churn("download", "churn@1", "-o", "out", code=4)
+    told = churn("download", "churn@1", "-o", "out", code=4)
+    sentence = "out/config.json has other content; --force overwrites it"
+    assert told.err == f"error: {sentence} (io.failed)\n"
     assert (churn.root / "out" / "config.json").read_bytes() == b"mine"
     churn("download", "churn@1", "-o", "out", "--force")
     assert (churn.root / "out" / "config.json").read_bytes() == b'{"a": 1}'
@@ -544,6 +585,47 @@ def test_a_reader_that_leaves_early_is_no_error(churn: Cli) -> None:
     os.close(writer)
     _, err = process.communicate()
     assert (process.returncode, err) == (141, "")
+
+
+@pytest.mark.parametrize("arguments", [["show", "nope"], ["frobnicate"], ["list"]])
+@pytest.mark.parametrize("json", [[], ["--json"]])
+def test_a_stdout_that_takes_nothing_costs_no_traceback(
+    churn: Cli, arguments: list[str], json: list[str]
+) -> None:
+    reader, gone = os.pipe()
+    os.close(reader)
+    with Path("/dev/full").open("wb") as full, os.fdopen(gone, "wb") as closed:
+        for stdout in (full, closed):
+            process = churn.start(*arguments, *json, stdout=stdout)
+            _, err = process.communicate()
+            wrote = bool(json) or arguments == ["list"]
+            status = {"show": 3, "frobnicate": 2}.get(arguments[0])
+            assert process.returncode == ((141 if stdout is closed else 1) if wrote else status)
+            assert sum(line.startswith("error: ") for line in err.splitlines()) == (
+                0 if arguments == ["list"] and stdout is closed else 1
+            )
+            assert "Traceback" not in err
+            assert "Exception" not in err
+
+
+def test_without_any_stdout_a_command_does_its_work(churn: Cli) -> None:
+    command = f"exec {sys.executable} -m entrypoints.cli register other --json >&- 2>&-"
+    environment = environment_for(churn.root)
+    subprocess.run(["sh", "-c", command], env=environment, cwd=churn.root, check=True)
+    assert churn.json("show", "other")["name"] == "other"
+
+
+def test_the_release_is_told(cli: Cli) -> None:
+    assert cli("--version").out.startswith("modelyard-server ")
+
+
+def test_the_examples_of_the_help_of_list_work(churn: Cli) -> None:
+    text = " ".join(churn("list", "--help").out.replace("│", "").split())
+    of_models, of_versions = "tags.team = 'risk'", "metrics.auc > 0.9"
+    assert f"Such as: {of_models}. With NAME or --versions also: {of_versions}" in text
+    churn("list", "--filter", of_models)
+    churn("list", "churn", "--filter", f"{of_models} AND {of_versions}")
+    churn("list", "--versions", "--filter", f"{of_models} AND {of_versions}")
 
 
 def test_progress_is_shown_on_a_terminal_and_nowhere_else(churn: Cli) -> None:
