@@ -16,6 +16,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    true,
 )
 
 from adapters.sql.filters import (
@@ -45,7 +46,10 @@ INDEXED = frozenset(
 )
 """The fields of versions that have an index across models."""
 
-_NAME = Field(Scope.ATTRIBUTE, "name")
+_NAME, _MODEL, _VERSION = (Field(Scope.ATTRIBUTE, name) for name in ("name", "model", "version"))
+
+
+_ONE = literal_column("1", Integer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +61,18 @@ class IndexRange:
         source: the index's table, where it is not the list's own, and ``join`` how a row of the
             list is found from it: by expressions that keep a planner from going the other way.
         order: the column by which the range is sorted, if it is.
+        owner: the column of ``source`` that has the id of a row of the list.
+        implied: the parts of the filter that hold for every row of the range.
+        weight: how many rows of the list belong to a row of the range.
     """
 
     condition: Condition
     source: FromClause | None = None
     join: Condition | None = None
     order: ColumnElement[Any] | None = None
+    owner: ColumnElement[Any] | None = None
+    implied: tuple[Expression, ...] = ()
+    weight: ColumnElement[int] = _ONE
 
 
 def conjuncts(expression: Expression | None) -> tuple[Expression, ...]:
@@ -72,8 +82,21 @@ def conjuncts(expression: Expression | None) -> tuple[Expression, ...]:
     return expression.operands if isinstance(expression, And) else (expression,)
 
 
-def index_ranges(listed: Listed, expression: Expression | None) -> list[IndexRange]:
-    """One for each indexed field that a part of the filter limits."""
+def without(expression: Expression | None, parts: Sequence[Expression]) -> Expression | None:
+    """The expression less some of its conjuncts."""
+    # Not by equality: 1 and true are not the same value, but equal.
+    left = [one for one in conjuncts(expression) if all(one is not part for part in parts)]
+    return And(tuple(left)) if len(left) > 1 else left[0] if left else None
+
+
+def index_ranges(
+    listed: Listed, expression: Expression | None, model_id: str | None = None
+) -> list[IndexRange]:
+    """One for each indexed field that a part of the filter limits.
+
+    Args:
+        model_id: the only model whose versions are wanted, where there is one.
+    """
     groups: dict[tuple[Field, bool], list[_Limit]] = {}
     for part in conjuncts(expression):
         limited = _limit(part)
@@ -82,14 +105,21 @@ def index_ranges(listed: Listed, expression: Expression | None) -> list[IndexRan
             numeric = {as_number(value) is not None for value in limit.values}
             if len(numeric) == 1:
                 groups.setdefault((field, numeric.pop()), []).append(limit)
-    found = (_by_field(listed, *group, limits) for group, limits in groups.items())
+    found = (_by_field(listed, model_id, *group, limits) for group, limits in groups.items())
     return [one for one in found if one is not None]
 
 
 @dataclass(frozen=True, slots=True)
 class _Limit:
+    part: Expression
     operator: str
     values: tuple[Value, ...]
+
+    @property
+    def exact(self) -> bool:
+        """Whether a range can hold exactly what passes: of a text only the head is indexed."""
+        short = all(len(as_text(value)) < HEAD for value in self.values)
+        return short and self.operator not in {"!=", "LIKE", "ILIKE"}
 
     @property
     def single(self) -> bool:
@@ -100,32 +130,32 @@ class _Limit:
 def _limit(part: Expression) -> tuple[Field, _Limit] | None:
     match part:
         case Comparison(field, operator, value):
-            return field, _Limit(operator, (value,))
+            return field, _Limit(part, operator, (value,))
         case In(field, values):
-            return field, _Limit("=", values)
+            return field, _Limit(part, "=", values)
         case Not(IsNull(Field(scope=Scope.TAGS | Scope.PARAMETERS) as field)):
-            return field, _Limit("!=", ("",))
+            return field, _Limit(part, "IS NOT NULL", ("",))
         case Not(IsNull(Field(scope=Scope.METRICS) as field)):
-            return field, _Limit("!=", (0,))
+            return field, _Limit(part, "IS NOT NULL", (0,))
         case _:
             return None
 
 
 def size_of(listed: Listed, index_range: IndexRange, most: int) -> ScalarSelect[int]:
-    """Counts the rows of the range, up to ``most``."""
+    """Counts what belongs to the rows of the range, of which ``most`` are looked at."""
     table = listed.table if index_range.source is None else index_range.source
-    some = (
-        select(literal_column("1", Integer))
-        .select_from(table)
-        .where(index_range.condition)
-        .limit(most)
-    )
-    return select(func.count()).select_from(some.subquery()).scalar_subquery()
+    weight = index_range.weight.label("weight")
+    some = select(weight).select_from(table).where(index_range.condition).limit(most).subquery()
+    return select(func.coalesce(func.sum(some.c.weight), 0)).scalar_subquery()
 
 
 def _by_field(
-    listed: Listed, field: Field, numeric: bool, limits: list[_Limit]
+    listed: Listed, model_id: str | None, field: Field, numeric: bool, limits: list[_Limit]
 ) -> IndexRange | None:
+    if field == _VERSION and model_id is not None:
+        return _by_number(model_id, limits)
+    if field == _MODEL:
+        return _by_model(limits)
     if field.scope is Scope.ATTRIBUTE:
         return _by_attribute(listed, field, limits)
     if field.scope is Scope.ALIAS:
@@ -139,13 +169,15 @@ def _by_label(listed: Listed, field: Field, numeric: bool, limits: list[_Limit])
     bounds: list[Condition] = [column.is_not(None), entry(labels, field)]
     for limit in limits:
         values = [as_number(v) if numeric else as_text(v)[:HEAD] for v in limit.values]
-        bounds += _bounds(column, limit.operator, values)
+        bounds += _bounds(column, limit, values)
     owner = labels.c[listed.owner]
     return IndexRange(
         and_(*bounds),
         source=labels,
         join=listed.table.c.id == unindexed(owner),
         order=owner if any(limit.single for limit in limits) else None,
+        owner=owner,
+        implied=_implied(limits),
     )
 
 
@@ -153,36 +185,72 @@ def _by_attribute(listed: Listed, field: Field, limits: list[_Limit]) -> IndexRa
     if field != _NAME if listed.table is models else field not in INDEXED:
         return None
     column = listed.attributes[field.key]
-    bounds = [bound for x in limits for bound in _bounds(column, x.operator, x.values)]
+    bounds = _all_bounds(column, limits)
     if not bounds:
         return None
     if listed.table is models:
-        return IndexRange(and_(*bounds), order=column)
-    single = any(limit.single for limit in limits)
-    return IndexRange(and_(*bounds), order=versions.c.id if single else None)
+        return IndexRange(and_(*bounds), order=column, implied=_implied(limits))
+    order = versions.c.id if any(limit.single for limit in limits) else None
+    return IndexRange(and_(*bounds), order=order, implied=_implied(limits))
+
+
+def _by_number(model_id: str, limits: list[_Limit]) -> IndexRange | None:
+    number = versions.c.number
+    bounds = _all_bounds(number, limits)
+    if not bounds:
+        return None
+    condition = and_(versions.c.model_id == model_id, *bounds)
+    return IndexRange(condition, order=number, implied=_implied(limits))
+
+
+def _by_model(limits: list[_Limit]) -> IndexRange | None:
+    named = models.alias("driver")
+    bounds = _all_bounds(named.c.name, limits)
+    if not bounds:
+        return None
+    join = versions.c.model_id == unindexed(named.c.id)
+    return IndexRange(
+        and_(*bounds), named, join, implied=_implied(limits), weight=named.c.version_count
+    )
 
 
 def _by_alias(listed: Listed, limits: list[_Limit]) -> IndexRange | None:
-    names = [limit.values[0] for limit in limits if limit.single]
-    if not names:
+    limit = next((limit for limit in limits if limit.operator == "="), None)
+    if limit is None:
         return None
-    model = unindexed(aliases.c.model_id)
+    condition = and_(*_bounds(aliases.c.name, limit, limit.values))
+    source: FromClause = aliases
+    if not limit.single:
+        # What has several of these aliases shall be found once.
+        pointed = [aliases.c.model_id, aliases.c.version][: 1 if listed.table is models else 2]
+        source = select(*pointed).where(condition).distinct().subquery("pointed")
+        condition = true()
+    model = unindexed(source.c.model_id)
     join = (
         models.c.id == model
         if listed.table is models
-        else and_(versions.c.model_id == model, versions.c.number == unindexed(aliases.c.version))
+        else and_(versions.c.model_id == model, versions.c.number == unindexed(source.c.version))
     )
-    return IndexRange(aliases.c.name == names[0], source=aliases, join=join)
+    return IndexRange(condition, source, join, implied=_implied([limit]))
 
 
-def _bounds(column: ColumnElement[Any], operator: str, values: Sequence[Any]) -> list[Condition]:
-    """Limits of an index's range; they may let through more than the comparison does."""
-    match operator:
+def _implied(limits: list[_Limit]) -> tuple[Expression, ...]:
+    return tuple(limit.part for limit in limits if limit.exact)
+
+
+def _all_bounds(column: ColumnElement[Any], limits: list[_Limit]) -> list[Condition]:
+    return [bound for limit in limits for bound in _bounds(column, limit, limit.values)]
+
+
+def _bounds(column: ColumnElement[Any], limit: _Limit, values: Sequence[Any]) -> list[Condition]:
+    """Limits of an index's range; unless exact they let through more than the comparison does."""
+    match limit.operator:
         case "=":
             return [or_(*(compare(column, "=", value) for value in values))]
-        case "<" | "<=" | ">" | ">=":
-            # With the end included: of a long text only the first characters are compared here.
-            return [compare(column, f"{operator[0]}=", value) for value in values]
+        case "<" | "<=" | ">" | ">=" as operator:
+            # Of a long text only the head is compared here, so the end is included.
+            symbol = operator if limit.exact else f"{operator[0]}="
+            return [compare(column, symbol, value) for value in values]
         case "LIKE":
             return _prefixed(column, _literal_start(str(values[0])))
         case _:

@@ -9,7 +9,14 @@ from typing import Any
 from sqlalchemy import Connection, FromClause, Select, and_, bindparam, select
 
 from adapters.sql.filters import MODELS, Condition, Listed, condition, entry, unindexed
-from adapters.sql.index_ranges import INDEXED, IndexRange, conjuncts, index_ranges, size_of
+from adapters.sql.index_ranges import (
+    INDEXED,
+    IndexRange,
+    conjuncts,
+    index_ranges,
+    size_of,
+    without,
+)
 from adapters.sql.paging import SortKey, after
 from adapters.sql.tables import models, version_labels, versions
 from application.filters import (
@@ -117,31 +124,36 @@ def _narrow(db: Connection, scan: Scan) -> Scan | None:
                 model = db.execute(MODEL_KEY, {"name": name}).first()
                 if model is None:
                     return None
-                return replace(scan, model_id=model.id, most=model.version_count)
+                left = without(scan.filter, [part])
+                return replace(scan, filter=left, model_id=model.id, most=model.version_count)
     return scan
 
 
 def choose(db: Connection, scan: Scan) -> Plan:
     """Chooses between sorting and walking; see :func:`find`."""
+    candidates = index_ranges(scan.listed, scan.filter, scan.model_id)
     if scan.most is not None and scan.most <= scan.sort_limit:
-        return Plan(sort=True)
-    candidates = index_ranges(scan.listed, scan.filter)
-    if not candidates:
-        return Plan()
+        of_model = (one for one in candidates if one.order is versions.c.number)
+        return Plan(next(of_model, None), sort=True)
+    in_order = next((one for one in candidates if _in_order(scan, one)), None)
+    if not candidates or (in_order is not None and len(candidates) == 1):
+        return Plan(in_order)
     sizes = db.execute(
-        select(*(size_of(scan.listed, d, scan.sort_limit + 1) for d in candidates))
+        select(*(size_of(scan.listed, one, scan.sort_limit + 1) for one in candidates))
     ).one()
-    size, index_range = min(zip(sizes, candidates, strict=True), key=lambda counted: counted[0])
+    size, smallest = min(zip(sizes, candidates, strict=True), key=lambda counted: counted[0])
     if size <= scan.sort_limit:
-        return Plan(index_range, sort=True)
-    if scan.order or not scan.all_models:
-        return Plan()
-    own = [d for d in candidates if d.order is not None and _in_order(scan, d)]
-    return Plan(own[0] if own else None)
+        return Plan(smallest, sort=not _in_order(scan, smallest))
+    return Plan(in_order)
 
 
 def _in_order(scan: Scan, index_range: IndexRange) -> bool:
-    return scan.listed is not MODELS or index_range.source is None
+    """Whether walking the range is walking the list."""
+    if scan.order or index_range.order is None:
+        return False
+    if scan.listed is MODELS:
+        return index_range.source is None
+    return scan.all_models is (index_range.order is not versions.c.number)
 
 
 def page(scan: Scan, plan: Plan, size: int, values: Sequence[Any] | None) -> Select[Any]:
@@ -150,6 +162,9 @@ def page(scan: Scan, plan: Plan, size: int, values: Sequence[Any] | None) -> Sel
     table: FromClause = scan.listed.table
     conditions: list[Condition] = []
     if index_range is not None:
+        scan = replace(scan, filter=without(scan.filter, index_range.implied))
+        if _covers(index_range, scan):
+            return _covered(index_range, plan, size, values)
         conditions.append(index_range.condition)
         if index_range.source is not None:
             table = index_range.source.join(table, index_range.join)
@@ -167,6 +182,24 @@ def page(scan: Scan, plan: Plan, size: int, values: Sequence[Any] | None) -> Sel
         keys[0] = replace(keys[0], column=unindexed(keys[0].column))
     statement = _ordered(scan, table, keys, values)
     return statement.where(*conditions).limit(size)
+
+
+def _covers(index_range: IndexRange, scan: Scan) -> bool:
+    """Whether the index has all that is asked for; then rows of versions need not be read."""
+    every = scan.listed is not MODELS and scan.model_id is None and scan.all_models
+    return every and not scan.order and scan.filter is None and index_range.owner is not None
+
+
+def _covered(
+    index_range: IndexRange, plan: Plan, size: int, values: Sequence[Any] | None
+) -> Select[Any]:
+    assert index_range.owner is not None
+    owner = unindexed(index_range.owner) if plan.sort else index_range.owner
+    key = SortKey(owner, descending=True)
+    statement = select(index_range.owner, owner.label("k0")).order_by(*key.terms()).limit(size)
+    if values is not None:
+        statement = statement.where(after([key], values))
+    return statement.where(index_range.condition)
 
 
 def _in_index_order(scan: Scan) -> bool:

@@ -74,7 +74,7 @@ def publishes(draw: st.DrawFn) -> Publish:
         "created_at": draw(TIMES),
         "manifest": a_manifest(draw(st.integers(0, 4)), format=draw(st.sampled_from([None, "a"]))),
     }
-    return draw(MODEL_NAMES), fields, draw(st.lists(ALIASES, max_size=1))
+    return draw(MODEL_NAMES), fields, draw(st.lists(ALIASES, max_size=2, unique=True))
 
 
 ORDERINGS = st.sampled_from(["=", "!=", "<", "<=", ">", ">="])

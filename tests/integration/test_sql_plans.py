@@ -136,6 +136,7 @@ async def test_a_point_read_is_one_statement_of_searches(
 TEXT_INDEX = "driver USING COVERING INDEX ix_version_labels_scope_key_value_version_id"
 NUMBER_INDEX = "driver USING COVERING INDEX ix_version_labels_scope_key_number_version_id"
 OF_MODEL = "SEARCH versions USING COVERING INDEX sqlite_autoindex_versions_1 (model_id=?"
+OF_NUMBER = "(model_id=? AND number=?)"
 PROBE = "SEARCH version_labels_1 USING PRIMARY KEY (version_id=? AND scope=? AND key=?)"
 SORT = "USE TEMP B-TREE FOR ORDER BY"
 
@@ -154,13 +155,22 @@ SORT = "USE TEMP B-TREE FOR ORDER BY"
             ["metric USING COVERING INDEX ix_version_labels"],
             [SORT],
         ),
-        # Few match: their range of an index is collected and sorted.
+        # One value of an index lies in default order, and the index is all that is needed.
         (
             request("tags.commit = '" + f"{5:05x}{0:035x}'"),
             None,
-            [f"SEARCH {TEXT_INDEX}", SORT],
-            ["SCAN"],
+            [f"SEARCH {TEXT_INDEX}"],
+            ["SCAN", SORT, "versions USING", PROBE],
         ),
+        (request("tags.team = 'a'"), None, [TEXT_INDEX], ["SCAN", SORT, "versions USING", PROBE]),
+        (request("metrics.auc = 0.5"), None, [NUMBER_INDEX], ["SCAN", SORT, "versions USING"]),
+        (
+            request("tags.team = 'a' AND size > 10"),
+            None,
+            [TEXT_INDEX, "versions USING INTEGER PRIMARY KEY"],
+            ["SCAN", SORT, PROBE],
+        ),
+        # Few match: their range of an index is collected and sorted.
         (
             request("tags.commit = '" + f"{5:05x}{0:035x}'"),
             BIG,
@@ -172,9 +182,14 @@ SORT = "USE TEMP B-TREE FOR ORDER BY"
             request("metrics.auc > 0.99"),
             None,
             ["key=? AND number>?)", NUMBER_INDEX, SORT],
-            ["SCAN"],
+            ["SCAN", "versions USING", PROBE],
         ),
-        (request("metrics.auc > 0.99"), BIG, ["key=? AND number>?)", NUMBER_INDEX, SORT], ["SCAN"]),
+        (
+            request("metrics.auc > 0.99"),
+            BIG,
+            ["key=? AND number>?)", NUMBER_INDEX, SORT],
+            ["SCAN", PROBE],
+        ),
         (
             request("metrics.auc >= 0.5 AND metrics.auc < 0.51 AND tags.team = 'a'", "size desc"),
             BIG,
@@ -187,14 +202,30 @@ SORT = "USE TEMP B-TREE FOR ORDER BY"
             ["aliases USING INDEX ix_aliases_name (name=?)"],
             ["SCAN"],
         ),
-        (request("model = 'small1'"), None, ["(model_id=?"], ["SCAN"]),
-        # Many match: one value of an index lies in default order, else the order is walked.
         (
-            request("tags.team = 'a'"),
+            request("alias IN ('champion', 'none')"),
             None,
-            ["key=? AND value=?)", TEXT_INDEX, PROBE],
-            [SORT, "SCAN"],
+            ["aliases USING INDEX ix_aliases_name (name=?)", OF_NUMBER],
+            ["SCAN versions"],
         ),
+        (request("model = 'small1'"), None, ["(model_id=?"], ["SCAN", "models"]),
+        (request("model = 'small1' AND version = 5"), None, [OF_NUMBER], ["SCAN", "models"]),
+        (request("model = 'big' AND version = 5"), None, [OF_NUMBER], ["SCAN", "models"]),
+        (request("version IN (4, 5)"), BIG, [OF_NUMBER], ["SCAN"]),
+        (request("version > 5"), BIG, ["AND number>?)"], ["SCAN", SORT]),
+        (
+            request("model IN ('small1', 'small2')"),
+            None,
+            ["driver USING INDEX sqlite_autoindex_models_2 (name=?)", OF_MODEL],
+            ["SCAN"],
+        ),
+        (
+            request("model LIKE 'small1%'"),
+            None,
+            ["driver USING INDEX sqlite_autoindex_models_2 (name>? AND name<?)"],
+            ["SCAN"],
+        ),
+        # Many match: the order is walked.
         (request("creator = 'ada'"), None, ["ix_versions_creator_id (creator=?)"], [SORT, "SCAN"]),
         (request("tags.team = 'a'"), BIG, [OF_MODEL, PROBE], [SORT, "SCAN"]),
         (request("metrics.auc > 0.2"), None, ["SCAN versions", PROBE], [SORT]),
