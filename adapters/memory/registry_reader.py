@@ -16,7 +16,7 @@ from adapters.memory.filtering import holds
 from adapters.memory.registry import MemoryDatabase, Rows
 from application.filters import Field, Scope
 from application.page_tokens import Key, read_token, write_token
-from application.ports.blob_references import BlobReferences
+from application.ports.blob_references import NAMED_AT_MOST, BlobReferences, FileOfVersion
 from application.ports.registry_reader import (
     MAX_PAGE_BYTES,
     Found,
@@ -164,6 +164,17 @@ class MemoryBlobReferences(BlobReferences):
 
     async def referenced(self, digests: Collection[Digest]) -> set[Digest]:
         return self._sizes().keys() & set(digests)
+
+    async def naming(self, digest: Digest) -> list[FileOfVersion]:
+        self._database.check()
+        rows = self._database.rows
+        found = [
+            FileOfVersion(rows.models[key[0]].name, rows.versions[key].number, file.path)
+            for key in sorted(rows.versions, key=rows.serials.__getitem__)
+            for file in rows.versions[key].manifest.files
+            if file.sha256 == digest
+        ]
+        return found[:NAMED_AT_MOST]
 
     async def page(self, after: Digest | None, limit: int) -> list[tuple[Digest, int]]:
         named = sorted(self._sizes().items())

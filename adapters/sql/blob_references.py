@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import orjson
 from sqlalchemy import bindparam, func, select
 
 from adapters.sql.database import Database
-from adapters.sql.tables import version_blobs
-from application.ports.blob_references import BlobReferences
-from domain.values import Digest
+from adapters.sql.tables import models, version_blobs, versions
+from application.ports.blob_references import NAMED_AT_MOST, BlobReferences, FileOfVersion
+from domain.values import Digest, FilePath, ModelName, VersionNumber
 
 REFERENCED = (
     select(version_blobs.c.sha256)
@@ -23,6 +24,14 @@ PAGE = (
     .order_by(version_blobs.c.sha256)
     .limit(bindparam("most"))
 )
+NAMING = (
+    select(models.c.name, versions.c.number, versions.c.files)
+    .join_from(version_blobs, versions, versions.c.id == version_blobs.c.version_id)
+    .join(models, models.c.id == versions.c.model_id)
+    .where(version_blobs.c.sha256 == bindparam("digest"))
+    .order_by(version_blobs.c.size, version_blobs.c.version_id)
+    .limit(NAMED_AT_MOST)
+)
 
 
 class SqlBlobReferences(BlobReferences):
@@ -33,6 +42,16 @@ class SqlBlobReferences(BlobReferences):
         values = {"digests": list(digests)}
         rows = await self._database.search(lambda db: db.execute(REFERENCED, values).all())
         return {Digest(row.sha256) for row in rows}
+
+    async def naming(self, digest: Digest) -> list[FileOfVersion]:
+        rows = await self._database.search(lambda db: db.execute(NAMING, {"digest": digest}).all())
+        found = [
+            FileOfVersion(ModelName(row.name), VersionNumber(row.number), FilePath(path))
+            for row in rows
+            for path, _, sha256, *_ in orjson.loads(row.files)
+            if sha256 == digest
+        ]
+        return found[:NAMED_AT_MOST]
 
     async def page(self, after: Digest | None, limit: int) -> list[tuple[Digest, int]]:
         values = {"after": after or "", "most": limit}

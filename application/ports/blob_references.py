@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from domain.values import Digest
+from domain.values import Digest, FilePath, ModelName, VersionNumber
+
+NAMED_AT_MOST = 5
+
+
+class FileOfVersion(NamedTuple):
+    """A file that has the bytes of a blob."""
+
+    model: ModelName
+    version: VersionNumber
+    path: FilePath
 
 
 class BlobReferences(Protocol):
@@ -14,6 +24,14 @@ class BlobReferences(Protocol):
 
         Raises:
             DatabaseUnavailable: the answer is not known; assume all are.
+        """
+        ...
+
+    async def naming(self, digest: Digest) -> list[FileOfVersion]:
+        """Files with these bytes: :data:`NAMED_AT_MOST`, those published first.
+
+        Raises:
+            DatabaseUnavailable
         """
         ...
 

@@ -12,6 +12,7 @@ import typer
 from application.exporting import Export, Exported
 from application.importing import Import, Imported
 from application.maintenance import Collected, CollectGarbage, Verified
+from application.ports.blob_references import FileOfVersion
 from application.records import RegistryStats
 from domain.values import ModelName
 from entrypoints.cli import exits
@@ -54,23 +55,35 @@ def gc(
 
 
 def verify(json: Json = False) -> None:
-    """Read every stored byte again, and tell what is damaged or missing: exit code 7."""
+    """Read every stored byte again, and tell what is damaged or missing: exit code 7.
 
-    async def work(container: Container) -> Verified:
+    Each such blob comes with a few of the files that need it.
+    """
+
+    async def work(container: Container) -> tuple[Verified, dict[str, list[FileOfVersion]]]:
         with progress("Verifying") as tell:
-            return await container.verify()(tell)
+            verified = await container.verify()(tell)
+        references = container.references()
+        damaged = (*verified.missing, *verified.corrupt)
+        return verified, {digest: await references.naming(digest) for digest in damaged}
 
-    verified = with_registry(work)
-    lines = [f"missing  {digest}" for digest in verified.missing]
-    lines += [f"corrupt  {digest}" for digest in verified.corrupt]
+    verified, files = with_registry(work)
+    lines = [f"missing  {digest}{_names(files[digest])}" for digest in verified.missing]
+    lines += [f"corrupt  {digest}{_names(files[digest])}" for digest in verified.corrupt]
     lines.append(
         f"{plural(verified.blobs, 'blob')} ({size(verified.size)}): "
         f"{len(verified.corrupt)} corrupt, {len(verified.missing)} missing, "
         f"{verified.unreferenced} that no version names."
     )
-    emit({**asdict(verified), "clean": verified.clean}, "\n".join(lines), json=json)
+    named = {str(digest): [file._asdict() for file in few] for digest, few in files.items()}
+    document = {**asdict(verified), "clean": verified.clean, "named_by": named}
+    emit(document, "\n".join(lines), json=json)
     if not verified.clean:
         raise typer.Exit(exits.CORRUPT)
+
+
+def _names(files: list[FileOfVersion]) -> str:
+    return "".join(f"  {file.model}@{file.version}/{file.path}" for file in files)
 
 
 def stats(json: Json = False) -> None:

@@ -43,6 +43,20 @@ class BlobReferencesContract:
             await uow.versions.remove(version)
         assert await registry.references.referenced([a_digest(1)]) == {a_digest(1)}
 
+    async def test_files_of_versions_are_found_by_their_bytes(self, registry: Registry) -> None:
+        churn, fraud = await register(registry), await register(registry, "fraud")
+        assert await registry.references.naming(a_digest(1)) == []
+        for model in (churn, fraud, churn, churn):
+            await publish(registry, model, manifest=a_manifest(1, 2, 1))
+        assert await registry.references.naming(a_digest(2)) == [
+            ("churn", 1, "1.bin"), ("fraud", 1, "1.bin"), ("churn", 2, "1.bin"),
+            ("churn", 3, "1.bin"),
+        ]  # fmt: skip
+        assert await registry.references.naming(a_digest(1)) == [
+            ("churn", 1, "0.bin"), ("churn", 1, "2.bin"), ("fraud", 1, "0.bin"),
+            ("fraud", 1, "2.bin"), ("churn", 2, "0.bin"),
+        ]  # fmt: skip
+
     async def test_pages_have_every_digest_once_with_its_size(self, registry: Registry) -> None:
         model = await register(registry)
         for blobs in ((5, 1), (3, 1), (4, 2, 5)):

@@ -321,13 +321,18 @@ def _damage(cli: Cli, content: bytes, other: bytes | None) -> str:
 
 def test_verify_names_what_is_missing_or_corrupt(churn: Cli) -> None:
     assert churn.json("verify") == {
-        "blobs": 2, "size": 13, "missing": [], "corrupt": [], "unreferenced": 0, "clean": True
+        "blobs": 2, "size": 13, "missing": [], "corrupt": [], "unreferenced": 0, "clean": True,
+        "named_by": {},
     }  # fmt: skip
     corrupt = _damage(churn, b"hello", b"jello")
     missing = _damage(churn, b'{"a": 1}', None)
     found = churn.json("verify", code=7)
     assert (found["missing"], found["corrupt"]) == ([missing], [corrupt])
-    assert f"corrupt  {corrupt}" in churn("verify", code=7).out
+    assert found["named_by"] == {
+        missing: [{"model": "churn", "version": 1, "path": "config.json"}],
+        corrupt: [{"model": "churn", "version": 1, "path": "sub/notes.txt"}],
+    }
+    assert f"corrupt  {corrupt}  churn@1/sub/notes.txt\n" in churn("verify", code=7).out
 
 
 def test_gc_removes_what_no_version_names(churn: Cli) -> None:
