@@ -106,13 +106,15 @@ class BlobFolder:
         with self._preparing, as_store_errors():
             if self._ready:
                 return
+            above = [folder for folder in self._root.parents if not folder.exists()]
             self._staging.mkdir(parents=True, exist_ok=True)
             for number in range(256):
                 (self._blobs / f"{number:02x}").mkdir(parents=True, exist_ok=True)
             for folder in (self._blobs, self._root):
                 sync(folder, os.O_DIRECTORY)
-            with contextlib.suppress(OSError):
-                sync(self._root.parent, os.O_DIRECTORY)
+            for folder in (self._root, *above):
+                with contextlib.suppress(OSError):  # not everybody may read what lies above
+                    sync(folder.parent, os.O_DIRECTORY)
             self._ready = True
 
     @contextlib.contextmanager

@@ -195,6 +195,21 @@ class TestLocalDiskArtifactStore(ArtifactStoreContract):
             await download(store, digest_of(b""))
         assert os.listdir(root.parent) == []
 
+    async def test_every_folder_that_is_made_would_survive_a_power_failure(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        synced = []
+        fsync = os.fsync
+
+        def remember(fd: int) -> None:
+            synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+            fsync(fd)
+
+        monkeypatch.setattr(os, "fsync", remember)
+        root = tmp_path / "a" / "b" / "store"
+        await LocalDiskArtifactStore(root).check()
+        assert {str(folder) for folder in (tmp_path, *root.parents[:2], root)} <= set(synced)
+
     async def test_files_that_are_no_blobs_are_passed_over(
         self, store: ArtifactStore, root: Path
     ) -> None:
