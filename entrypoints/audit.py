@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 
 from domain.events import Event
 
@@ -15,4 +16,8 @@ _log = logging.getLogger("modelyard.audit")
 def tell(events: Sequence[Event]) -> None:
     """One line a change, once it is committed; as JSON in ASCII, which no name can break out of."""
     for event in events:
-        _log.info("%s %s", type(event).__name__, json.dumps(asdict(event), default=str))
+        _log.info("%s %s", type(event).__name__, json.dumps(asdict(event), default=_plain))
+
+
+def _plain(value: object) -> str:
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else str(value)

@@ -15,6 +15,7 @@ from application.records import FileRecord, VersionRecord
 from application.streams import ByteStream, open_blob
 from domain.values import Digest
 
+_ZIP_BEGINS = (1980, 1, 1, 0, 0, 0)
 _END_OF_TAR = bytes(2 * tarfile.BLOCKSIZE)
 
 
@@ -41,7 +42,7 @@ async def zip_stream(version: VersionRecord, store: ArtifactStore) -> ByteStream
         BlobCorrupt, StoreUnavailable: also halfway, which cuts the stream.
     """
     sink = _Sink()
-    moment = version.created_at.timetuple()[:6]
+    moment = max(version.created_at.timetuple()[:6], _ZIP_BEGINS)
     with zipfile.ZipFile(cast(io.BufferedWriter, sink), "w", zipfile.ZIP_STORED) as archive:
         for file in version.files:
             info = zipfile.ZipInfo(file.path, moment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -99,7 +100,7 @@ def test_every_change_leaves_one_line_that_names_the_model_and_the_actor(
         reply = make(acting, f"/api/v1/models/{name}")
         assert reply.is_success, (change, reply.text)
         (told,) = audited(server.log[seen:])
-        assert told.pop("at"), change
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", told.pop("at")), change
         assert told == {"model": name, "actor": ACTOR, **expected}, change
 
 

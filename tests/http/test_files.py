@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import sqlite3
 import tarfile
 import zipfile
 
@@ -264,6 +265,21 @@ def test_all_files_as_a_zip(client: httpx.Client, tree: str) -> None:
         assert (reply.status_code, reply.headers["content-type"]) == (200, "application/zip")
         assert unzipped(reply.content) == TREE
         assert "-1.zip" in reply.headers["content-disposition"]
+
+
+def test_a_zip_of_what_is_older_than_zip(server: Server, client: httpx.Client, model: str) -> None:
+    assert publish(client, model, {"a.txt": b"old"}).status_code == 201
+    database = sqlite3.connect(server.database)
+    with database:
+        database.execute(
+            "UPDATE versions SET created_at = 0"
+            " WHERE model_id = (SELECT id FROM models WHERE name = ?)",
+            [model],
+        )
+    database.close()
+    path = f"/api/v1/models/{model}/versions/1"
+    assert client.get(path).json()["created_at"] == "1970-01-01T00:00:00Z"
+    assert unzipped(client.get(f"{path}/archive").content) == {"a.txt": b"old"}
 
 
 def test_all_files_as_a_tar(client: httpx.Client, tree: str) -> None:
