@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,8 +16,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from application.ports import PageRequest
-from domain.errors import FieldError, ModelyardError, NotReady
+from domain.errors import FieldError, ModelNotFound, ModelyardError, NotReady
 from domain.values import (
     MAX_ALIASES_PER_PUBLISH,
     MAX_DESCRIPTION,
@@ -25,6 +25,7 @@ from domain.values import (
     MAX_NAME,
     MAX_PATH,
     MAX_VALUE,
+    ModelName,
 )
 from entrypoints.http.deps import Services
 from entrypoints.http.errors import problems
@@ -36,6 +37,7 @@ _log = logging.getLogger("modelyard.http")
 router = APIRouter(tags=["service"])
 _STATIC = Path(__file__).parent.parent / "static"
 _PATIENCE_SECONDS = 5.0
+_ANY = ModelName("any")
 _FEATURES = [
     "aliases",
     "alias_history",
@@ -95,7 +97,8 @@ async def get_readiness(services: Services) -> Response:
     """Asks the database, the store and the lock; a 503 names what is down."""
 
     async def database() -> None:
-        await services.reader().models(PageRequest(size=1))
+        with suppress(ModelNotFound):  # a point read does not queue behind searches
+            await services.reader().model(_ANY)
 
     checks: dict[str, Callable[[], Awaitable[None]]] = {
         "database": database,
