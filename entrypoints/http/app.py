@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from domain.errors import CrossSiteRequest
 from entrypoints.container import Container, build_container, check_database
 from entrypoints.http.errors import Problem, add_error_handlers, problems
-from entrypoints.http.middleware import Observe, SameSite
+from entrypoints.http.middleware import AnswerHead, Observe, SameSite
 from entrypoints.http.routes import aliases, files, models, service, versions
 from entrypoints.settings import load_settings
 
@@ -41,9 +41,11 @@ def create_app(container: Container) -> FastAPI:
         description=_DESCRIPTION,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=lifespan,
     )
     app.state.container = container
+    app.add_middleware(AnswerHead)
     app.add_middleware(SameSite)
     app.add_middleware(Observe)  # around the others
     add_error_handlers(app)

@@ -23,6 +23,7 @@ from starlette.responses import Response
 
 from application.publishing import IncomingFile, PublishDetails
 from domain.errors import (
+    FieldError,
     InvalidManifest,
     InvalidRequest,
     MalformedRequest,
@@ -30,6 +31,7 @@ from domain.errors import (
     RequestTooLarge,
     UnsupportedMediaType,
     UploadInterrupted,
+    pointer_to,
 )
 from domain.values import MAX_FILES, FilePath
 from entrypoints.http.errors import Refused
@@ -155,15 +157,32 @@ class _JsonRequest(Request):
 
 
 class JsonRoute(APIRoute):
-    """A route whose JSON body, if it takes one, is read strictly and within the limit."""
+    """A route that knows its query parameters, and reads a JSON body strictly, within the limit."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
+        known = [field.alias for field in self.dependant.query_params]
+        takes_body = not {"GET", "HEAD"}.issuperset(self.methods or ())
 
         async def read_strictly(request: Request) -> Response:
-            return await handle(_JsonRequest(request.scope, request.receive))
+            if request.scope["query_string"]:
+                _check_query(request, known)
+            if takes_body:
+                request = _JsonRequest(request.scope, request.receive)
+            return await handle(request)
 
         return read_strictly
+
+
+def _check_query(request: Request, known: list[str]) -> None:
+    """A misspelt filter must not be answered with everything there is."""
+    if unknown := sorted(request.query_params.keys() - set(known))[:5]:
+        there_are = f"there are {', '.join(known)}" if known else "there are none here"
+        raise InvalidRequest(
+            f"Query parameters are unknown: {', '.join(ascii(key[:80]) for key in unknown)}; "
+            f"{there_are}.",
+            errors=[FieldError(pointer_to("/query", key), there_are) for key in unknown],
+        )
 
 
 # --- multipart publish --------------------------------------------------------------------------

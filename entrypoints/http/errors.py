@@ -86,7 +86,8 @@ def _request_id(request: Request) -> str:
 
 
 def _reply(problem: Problem, headers: dict[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(problem), problem.status, headers, "application/problem+json")
+    content = orjson.dumps(problem, option=orjson.OPT_APPEND_NEWLINE)
+    return Response(content, problem.status, headers, "application/problem+json")
 
 
 def error_reply(request: Request, error: ModelyardError) -> Response:
@@ -139,14 +140,15 @@ async def _framework_error(request: Request, error: Exception) -> Response:
 
 def _allowed(request: Request) -> list[str]:
     """The methods that any route takes at this path: the router tells those of the first only."""
-    return [
+    found = {
         method
         for method in _METHODS
         if any(
             route.matches({**request.scope, "method": method})[0] is Match.FULL
             for route in request.app.routes
         )
-    ]
+    }
+    return sorted(found | {"HEAD"} if "GET" in found else found)
 
 
 def unexpected(request: Request, error: Exception) -> Response:

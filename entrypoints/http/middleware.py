@@ -1,16 +1,17 @@
-"""Layers around everything: request ids, measurements, the access log; no changes across sites."""
+"""Layers around everything: ids, measurements and the log; no changes across sites; HEAD."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import re
+import secrets
 import time
-import uuid
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.errors import CrossSiteRequest, NotReady
@@ -97,6 +98,42 @@ class SameSite:
         await self._app(scope, receive, send)
 
 
+class AnswerHead:
+    """Answers HEAD as GET would be, without the body, where no route does (RFC 9110, 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD" or _has_route(scope):
+            await self._app(scope, receive, send)
+            return
+        as_get = {**scope, "method": "GET"}
+
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)
+            else:
+                await send({"type": "http.response.body"})
+                if message.get("more_body"):
+                    raise _HeadSentError
+
+        try:
+            await self._app(as_get, receive, send_head)
+        except _HeadSentError:
+            pass  # and the stream of the body is closed
+        finally:
+            scope["route"] = as_get.get("route")
+
+
+class _HeadSentError(Exception):
+    """Nobody reads the rest."""
+
+
+def _has_route(scope: Scope) -> bool:
+    return any(route.matches(scope)[0] is Match.FULL for route in scope["app"].routes)
+
+
 def _stranger(scope: Scope) -> str | None:
     """The origin of the page that asks, where that is another site's; None where it is ours."""
     headers = Headers(scope=scope)
@@ -117,7 +154,7 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _SANE_ID.fullmatch(value):
             return str(value.decode())
-    return uuid.uuid4().hex
+    return secrets.token_hex(16)
 
 
 def _record(scope: Scope, status: int, seconds: float, received: int, sent: int) -> None:

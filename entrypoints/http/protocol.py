@@ -163,7 +163,8 @@ class _LingeringTransport:
 
 
 def _reply(status: int, error: ModelyardError, request_id: str, headers: Any) -> bytes:
-    content = orjson.dumps(problem_of(error, request_id, status))
+    problem = problem_of(error, request_id, status)
+    content = orjson.dumps(problem, option=orjson.OPT_APPEND_NEWLINE)
     lines = [
         *(name + b": " + value for name, value in headers),
         b"content-type: application/problem+json",

@@ -17,8 +17,8 @@ from entrypoints.http.deps import none_match
 
 
 def dumps(value: object) -> bytes:
-    """JSON with times in RFC 3339, UTC as ``Z``."""
-    return orjson.dumps(value, option=orjson.OPT_UTC_Z)
+    """JSON with times in RFC 3339, UTC as ``Z``, and a newline, which keeps terminals tidy."""
+    return orjson.dumps(value, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE)
 
 
 def json_reply(

@@ -206,6 +206,19 @@ def test_if_match_makes_it_compare_and_swap(client: httpx.Client, aliases: str) 
     assert client.delete(url, headers={"If-Match": back.headers["etag"]}).status_code == 204
 
 
+def test_conditions_may_come_on_several_lines(client: httpx.Client, aliases: str) -> None:
+    url = f"{aliases}/champion"
+    for order in (1, -1):
+        etag = put(client, url, 1).headers["etag"]
+        lines = [etag, '"x"'][::order]
+        known = client.get(url, headers=[("If-None-Match", line) for line in lines])
+        assert known.status_code == 304
+        headers = [("If-Match", line) for line in lines]
+        assert client.put(url, json={"version": 2}, headers=headers).status_code == 200
+    headers = [("If-None-Match", "*"), ("If-None-Match", '"x"')]
+    problem_of(client.put(url, json={"version": 1}, headers=headers), 422)
+
+
 def test_an_etag_never_comes_back(client: httpx.Client, aliases: str) -> None:
     url = f"{aliases}/champion"
     seen = [put(client, url, version).headers["etag"] for version in (1, 2, 1)]

@@ -34,6 +34,7 @@ from entrypoints.http.deps import (
     PageSize,
     PageToken,
     Services,
+    header_lines,
 )
 from entrypoints.http.errors import problems
 from entrypoints.http.examples import ALIAS, MOVE, example, page
@@ -113,7 +114,7 @@ async def set_alias(
     ] = None,
 ) -> Response:
     """`If-Match` makes it compare-and-swap: of two that move it at once, one gets 412."""
-    if if_none_match not in {None, "*"}:
+    if if_none_match is not None and header_lines(request, "if-none-match") != "*":
         raise InvalidRequest("If-None-Match takes only * here.")
     found, created = await services.set_alias()(
         SetAlias(

@@ -60,6 +60,7 @@ from entrypoints.http.deps import (
     ReferenceParam,
     Services,
     page_request,
+    services_of,
 )
 from entrypoints.http.errors import problems
 from entrypoints.http.examples import VERSION, example, page
@@ -141,11 +142,9 @@ async def _parts(
         ),
     },
 )
-async def get_version(
-    request: Request, services: Services, name: ModelParam, ref: ReferenceParam
-) -> Response:
+async def get_version(request: Request, name: ModelParam, ref: ReferenceParam) -> Response:
     """With its files, parameters, metrics, tags and the aliases that point at it."""
-    return found_reply(request, await services.reader().version(name, ref))
+    return found_reply(request, await services_of(request).reader().version(name, ref))
 
 
 @router.post(
