@@ -12,6 +12,10 @@
 
 Logic is two-valued: a comparison with something absent is false, so ``tags.team != 'x'`` holds
 only where the tag is there, and ``NOT tags.team = 'x'`` also where it is not.
+
+``alias`` and ``format`` have several values: one for each alias, one for each file with a model
+format. A comparison holds where it does for any of them, and IS NULL where there is none.
+``order_by=format`` goes by the format of the largest such file.
 """
 
 from __future__ import annotations
@@ -121,6 +125,7 @@ VERSIONS = Vocabulary(
     synonyms={"name": "model"},
 )
 
+_ORDERED = frozenset({Scope.METRICS})
 _TOKEN = re.compile(
     r"""\s*(?:
       (?P<number>[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)(?![\w.])
@@ -133,6 +138,7 @@ _TOKEN = re.compile(
 )
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _COMPARISONS = frozenset({"=", "!=", "<", "<=", ">", ">="})
+_ODD_KEYS = "(keys with odd characters stand in backquotes: tags.`a b`)"
 _KEYWORDS = frozenset({"AND", "OR", "NOT", "IN", "IS", "NULL", "LIKE", "ILIKE"})
 
 
@@ -154,7 +160,8 @@ def _tokens(text: str) -> list[_Token]:
         match = _TOKEN.match(text, position)
         if match is None or match.lastgroup is None:
             start = position + len(text[position:]) - len(text[position:].lstrip())
-            raise InvalidFilter(f"{text[start : start + 20]!a} is not understood", position=start)
+            fault = f"{text[start : start + 20]!a} is not understood {_ODD_KEYS}"
+            raise InvalidFilter(fault, position=start)
         tokens.append(_Token(match.lastgroup, match[match.lastgroup], match.start(match.lastgroup)))
         position = match.end()
     tokens.append(_Token("end", "", len(text)))
@@ -205,7 +212,7 @@ class _Parser:
     def order(self) -> tuple[OrderTerm, ...]:
         terms = []
         while True:
-            field = self.field()
+            field = self.field(ordered=True)
             descending = self._accept("DESC")
             if not descending:
                 self._accept("ASC")
@@ -254,7 +261,9 @@ class _Parser:
         operator = "!=" if token.text == "<>" else token.text
         if token.kind != "operator" or operator not in _COMPARISONS:
             self._index -= token.kind != "end"
-            raise self._wrong("expected =, !=, <, <=, >, >=, LIKE, ILIKE, IN or IS")
+            expected = "expected =, !=, <, <=, >, >=, LIKE, ILIKE, IN or IS"
+            plain = field.scope in {Scope.ATTRIBUTE, Scope.ALIAS}
+            raise self._wrong(expected if plain else f"{expected} {_ODD_KEYS}")
         return Comparison(field, operator, self._value(field))
 
     def _listed(self, field: Field) -> Expression:
@@ -280,17 +289,18 @@ class _Parser:
         quote = token.text[0]
         return token.text[1:-1].replace(quote * 2, quote)
 
-    def field(self) -> Field:
+    def field(self, *, ordered: bool = False) -> Field:
         token = self._take()
         if token.kind != "word" or token.text.upper() in _KEYWORDS:
             self._index -= token.kind != "end"
             raise self._wrong("expected a field")
         name = self._vocabulary.synonyms.get(token.text, token.text)
-        if name == "alias":
+        scopes = self._vocabulary.scopes & _ORDERED if ordered else self._vocabulary.scopes
+        if name == "alias" and not ordered:
             return Field(Scope.ALIAS, "")
         if name in self._vocabulary.attributes:
             return Field(Scope.ATTRIBUTE, name)
-        if name in {scope.value for scope in self._vocabulary.scopes}:
+        if name in {scope.value for scope in scopes}:
             self._expect(".")
             key = self._take()
             if key.kind == "quoted":
@@ -298,18 +308,18 @@ class _Parser:
             if key.kind in {"word", "number"}:
                 return Field(Scope(name), self._dotted(key.text))
             self._index -= key.kind != "end"
-            raise self._wrong(f"expected a key after '{name}.'")
-        maps = (f"{scope}.key" for scope in sorted(self._vocabulary.scopes))
-        fields = [*self._vocabulary.attributes, "alias", *maps]
+            raise self._wrong(f"expected a key after '{name}.' {_ODD_KEYS}")
+        maps = (f"{scope}.key" for scope in sorted(scopes))
+        fields = [*self._vocabulary.attributes, *([] if ordered else ["alias"]), *maps]
+        fault = "cannot be ordered by" if ordered else "is not a field"
         raise InvalidFilter(
-            f"{token.text[:40]!a} is not a field; there are {', '.join(fields)}",
-            position=token.position,
+            f"{token.text[:40]!a} {fault}; there are {', '.join(fields)}", position=token.position
         )
 
     def _dotted(self, key: str) -> str:
         while self._accept("."):
             if self._here.kind not in {"word", "number"}:
-                raise self._wrong("expected the rest of a key (odd ones stand in `backquotes`)")
+                raise self._wrong(f"expected the rest of a key {_ODD_KEYS}")
             key += "." + self._take().text
         return key
 
@@ -379,7 +389,4 @@ def parse_order(text: str, vocabulary: Vocabulary) -> tuple[OrderTerm, ...]:
     fields = [term.field for term in terms]
     if len(set(fields)) < len(fields) or len(fields) > 4:
         raise InvalidOrder("order_by takes up to four different fields.")
-    for field in fields:
-        if field.scope not in {Scope.ATTRIBUTE, Scope.METRICS}:
-            raise InvalidOrder("order_by takes the record's own fields and metrics.")
     return terms

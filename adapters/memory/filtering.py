@@ -23,7 +23,7 @@ from application.filters import (
 )
 
 Lookup = Callable[[Field], Sequence[Any]]
-"""The values of a field: none where it is absent, several for aliases."""
+"""The values of a field: none where it is absent, several for aliases and formats."""
 
 _ORDERINGS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,

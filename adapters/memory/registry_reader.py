@@ -40,7 +40,7 @@ from domain.alias import Alias
 from domain.errors import AliasNotFound, VersionNotFound
 from domain.model import Model
 from domain.values import AliasName, Digest, Latest, ModelName, Reference
-from domain.version import Version
+from domain.version import Manifest, Version
 
 T = TypeVar("T")
 
@@ -105,7 +105,7 @@ class MemoryRegistryReader(RegistryReader):
             _Item(
                 _version_record(rows, version),
                 rows.serials[key] if only is None else version.number,
-                {Field(Scope.ATTRIBUTE, "format"): [version.manifest.format]},
+                {Field(Scope.ATTRIBUTE, "format"): _formats(version.manifest)},
             )
             for key, version in rows.versions.items()
             if only in {None, version.model_id}
@@ -182,6 +182,11 @@ class MemoryBlobReferences(BlobReferences):
 
 
 # --- records ------------------------------------------------------------------------------------
+
+
+def _formats(manifest: Manifest) -> list[str | None]:
+    """The one to order by, and those of all files."""
+    return [manifest.format, *(file.format for file in manifest.files)]
 
 
 def _latest(rows: Rows, model: Model) -> int | None:

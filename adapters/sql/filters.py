@@ -2,7 +2,8 @@
 
 Every condition here is true or false, never NULL, which is what makes NOT mean what
 :mod:`application.filters` says. A number is compared with numeric entries only; a text or a
-boolean with the text of any entry. An alias satisfies a comparison where one of the aliases does.
+boolean with the text of any entry. An alias satisfies a comparison where one of the aliases does,
+a format where that of one of the files does.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from sqlalchemy import (
 )
 
 from adapters.sql.tables import (
+    FORMATS,
     HEAD,
     aliases,
     model_labels,
@@ -47,6 +49,7 @@ from application.filters import (
 from application.times import micros
 
 Condition = ColumnElement[bool]
+FORMAT = Field(Scope.ATTRIBUTE, "format")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +117,10 @@ _Test = Callable[[Callable[[str, Value], Condition]], Condition]
 
 
 def _holds(listed: Listed, field: Field, test: _Test) -> Condition:
-    if field.scope is Scope.ATTRIBUTE:
+    if field.scope is Scope.ATTRIBUTE and field != FORMAT:
         column = listed.attributes[field.key]
         # Without an index of its own: which index to walk is chosen in adapters.sql.lists.
-        holds = test(lambda operator, value: compare(unindexed(column), operator, value))
-        return and_(column.is_not(None), holds) if column.key == "format" else holds
+        return test(lambda operator, value: compare(unindexed(column), operator, value))
     if field.scope is Scope.ALIAS:
         named = aliases.alias()
         return exists().where(
@@ -134,7 +136,7 @@ def _holds(listed: Listed, field: Field, test: _Test) -> Condition:
 
 
 def _absent(listed: Listed, field: Field) -> Condition:
-    if field.scope is Scope.ATTRIBUTE:
+    if field.scope is Scope.ATTRIBUTE and field != FORMAT:
         return listed.attributes[field.key].is_(None)
     if field.scope is Scope.ALIAS:
         return ~exists().where(listed.alias_of(aliases.alias()))
@@ -144,6 +146,8 @@ def _absent(listed: Listed, field: Field) -> Condition:
 
 def entry(labels: FromClause, field: Field) -> Condition:
     """The rows of a search index that are about this field."""
+    if field == FORMAT:
+        return labels.c.scope == FORMATS
     return and_(labels.c.scope == field.scope.value, labels.c.key == field.key)
 
 

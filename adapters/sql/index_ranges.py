@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 
 from adapters.sql.filters import (
+    FORMAT,
     Condition,
     Listed,
     as_number,
@@ -28,7 +29,7 @@ from adapters.sql.filters import (
     entry,
     unindexed,
 )
-from adapters.sql.tables import HEAD, aliases, models, versions
+from adapters.sql.tables import FORMATS, HEAD, aliases, models, version_labels, versions
 from application.filters import (
     And,
     Comparison,
@@ -156,6 +157,8 @@ def _by_field(
         return _by_number(model_id, limits)
     if field == _MODEL:
         return _by_model(limits)
+    if field == FORMAT:
+        return _by_format(limits)
     if field.scope is Scope.ATTRIBUTE:
         return _by_attribute(listed, field, limits)
     if field.scope is Scope.ALIAS:
@@ -178,6 +181,29 @@ def _by_label(listed: Listed, field: Field, numeric: bool, limits: list[_Limit])
         order=owner if any(limit.single for limit in limits) else None,
         owner=owner,
         implied=_implied(limits),
+    )
+
+
+def _by_format(limits: list[_Limit]) -> IndexRange | None:
+    limit = next((limit for limit in limits if limit.operator == "=" and limit.exact), None)
+    if limit is None:
+        return None
+    labels = version_labels.alias("driver")
+    alike = (and_(labels.c.key == value, labels.c.value == value) for value in limit.values)
+    condition = and_(labels.c.scope == FORMATS, or_(*alike))
+    source: FromClause = labels
+    if not limit.single:
+        # What has files of several of these formats shall be found once.
+        source = select(labels.c.version_id).where(condition).distinct().subquery("of_format")
+        condition = true()
+    owner = source.c.version_id
+    return IndexRange(
+        condition,
+        source,
+        versions.c.id == unindexed(owner),
+        order=owner if limit.single else None,
+        owner=owner,
+        implied=_implied([limit]),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import orjson
 from sqlalchemy import Row
 
-from adapters.sql.tables import HEAD
+from adapters.sql.tables import FORMATS, HEAD
 from application.filters import Scope
 from application.ports.registry_reader import Found
 from application.ports.unit_of_work import Receipt
@@ -232,28 +232,34 @@ def blob_values(version_id: int, manifest: Manifest) -> list[Values]:
 
 def tag_labels(tags: dict[str, str]) -> Iterable[Values]:
     """The searchable form of tags."""
-    return (_label(Scope.TAGS, key, value, None) for key, value in tags.items())
+    return (_label(Scope.TAGS.value, key, value, None) for key, value in tags.items())
 
 
 def metric_labels(metrics: dict[str, float]) -> Iterable[Values]:
     """The searchable form of metrics."""
-    return (_label(Scope.METRICS, key, None, number) for key, number in metrics.items())
+    return (_label(Scope.METRICS.value, key, None, number) for key, number in metrics.items())
+
+
+def format_labels(manifest: Manifest) -> Iterable[Values]:
+    """The searchable form of the formats of the files."""
+    formats = {file.format for file in manifest.files if file.format is not None}
+    return (_label(FORMATS, each, each, None) for each in sorted(formats))
 
 
 def parameter_labels(parameters: dict[str, JsonScalar]) -> Iterable[Values]:
     """The searchable form of parameters."""
     for key, value in parameters.items():
         if isinstance(value, str):
-            yield _label(Scope.PARAMETERS, key, value, None)
+            yield _label(Scope.PARAMETERS.value, key, value, None)
         elif isinstance(value, bool):
-            yield _label(Scope.PARAMETERS, key, _json(value), None)
+            yield _label(Scope.PARAMETERS.value, key, _json(value), None)
         elif value is not None:
-            yield _label(Scope.PARAMETERS, key, _json(value), float(value))
+            yield _label(Scope.PARAMETERS.value, key, _json(value), float(value))
 
 
-def _label(scope: Scope, key: str, text: str | None, number: float | None) -> Values:
+def _label(scope: str, key: str, text: str | None, number: float | None) -> Values:
     head, rest = (None, "") if text is None else (text[:HEAD], text[HEAD:])
-    return {"scope": scope.value, "key": key, "value": head, "rest": rest, "number": number}
+    return {"scope": scope, "key": key, "value": head, "rest": rest, "number": number}
 
 
 # --- aliases and receipts -----------------------------------------------------------------------

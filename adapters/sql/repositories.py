@@ -14,6 +14,7 @@ from adapters.sql.mapping import (
     AnyRow,
     Values,
     blob_values,
+    format_labels,
     metric_labels,
     model_values,
     mutable_version_values,
@@ -197,6 +198,7 @@ class SqlVersionRepository(VersionRepository):
                 tag_labels(version.tags),
                 metric_labels(version.metrics),
                 parameter_labels(version.parameters),
+                format_labels(version.manifest),
             )
             _insert_labels(db, version_labels, "version_id", key.id, labels)
             if blobs := blob_values(key.id, version.manifest):

@@ -3,11 +3,11 @@
 Times are microseconds since 1970 in UTC. Maps and lists that are only ever read whole are JSON
 texts. Texts compare by code point everywhere (SQLite's BINARY, PostgreSQL's "C").
 
-``model_labels`` and ``version_labels`` are the search index over tags, metrics and parameters: one
-row for each entry, with ``value`` (the first :data:`HEAD` characters of the text; PostgreSQL
-limits what an index entry may hold), ``rest`` (what follows) and ``number``. A metric has only a
-number, a tag only a text, a numeric parameter both, a boolean parameter the text ``true`` or
-``false``; a parameter that is null has no row.
+``model_labels`` and ``version_labels`` are the search index over tags, metrics, parameters and the
+formats of files: one row for each entry, with ``value`` (the first :data:`HEAD` characters of the
+text; PostgreSQL limits what an index entry may hold), ``rest`` (what follows) and ``number``. A
+metric has only a number, a tag and a format only a text, a numeric parameter both, a boolean
+parameter the text ``true`` or ``false``; a parameter that is null has no row.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from sqlalchemy import (
 )
 
 HEAD = 200
+FORMATS = "format"
+"""The scope of the labels that name the formats of a version's files, in ``key`` and ``value``."""
 
 metadata = MetaData(
     naming_convention={

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -29,7 +30,7 @@ from domain.errors import (
 )
 from domain.model import Model
 from domain.values import AliasName, FilePath, Latest, ModelName, VersionNumber
-from domain.version import Finding, Parent, Severity, Validation, Verdict
+from domain.version import Finding, Manifest, Parent, Severity, Validation, Verdict
 from tests.support.registry import (
     EPOCH,
     Registry,
@@ -382,6 +383,34 @@ class RegistryReaderContract:
         assert refs(await registry.reader.versions(versions_request(filter))) == expected
         of_churn = await registry.reader.versions(versions_request(filter), model=CHURN)
         assert refs(of_churn) == [ref for ref in expected if ref.startswith("churn/")]
+
+    @pytest.mark.parametrize(
+        ("filter", "expected"),
+        [
+            ("format = 'onnx'", [1, 2]),
+            ("format = 'safetensors'", [1, 3]),
+            ("format != 'onnx'", [1, 3]),
+            ("NOT format = 'onnx'", [3, 4]),
+            ("format IN ('onnx', 'safetensors')", [1, 2, 3]),
+            ("format LIKE 'on%'", [1, 2]),
+            ("format ILIKE 'SAFE%'", [1, 3]),
+            ("format = 'onnx' AND format = 'safetensors'", [1]),
+            ("format IS NULL", [4]),
+            ("format IS NOT NULL", [1, 2, 3]),
+        ],
+    )
+    async def test_a_format_is_that_of_any_file(
+        self, registry: Registry, filter: str, expected: list[int]
+    ) -> None:
+        model = await register(registry)
+        onnx, tensors = a_manifest(1).files[0], a_manifest(9, format="safetensors").files[0]
+        plain = a_manifest(10, format=None).files[0]
+        for entries in ([onnx, tensors, plain], [onnx, onnx], [tensors, plain], [plain]):
+            files = (replace(e, path=FilePath(f"{n}.bin")) for n, e in enumerate(entries))
+            await publish(registry, model, manifest=Manifest.of(files))
+        for only in (None, CHURN):
+            page = await registry.reader.versions(versions_request(filter, "version"), model=only)
+            assert [item.version for item in page.items] == expected
 
     @pytest.mark.parametrize(
         ("order", "expected"),

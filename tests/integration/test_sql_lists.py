@@ -29,7 +29,8 @@ from application.filters import (
     Scope,
 )
 from application.ports.registry_reader import Page, PageRequest
-from domain.values import AliasName, ModelName
+from domain.values import AliasName, FilePath, ModelName
+from domain.version import Manifest
 from tests.support.aio import Loop
 from tests.support.registry import (
     EPOCH,
@@ -60,6 +61,16 @@ def _maps(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
     return st.dictionaries(KEYS, values, max_size=2)
 
 
+FORMATS = st.none() | st.sampled_from(["a", "A", "b", "onnx"])
+MANIFESTS = st.lists(st.tuples(st.integers(0, 4), FORMATS), min_size=1, max_size=3).map(
+    lambda files: Manifest(
+        tuple(
+            replace(a_manifest(blob, format=kind).files[0], path=FilePath(f"{index}.bin"))
+            for index, (blob, kind) in enumerate(files)
+        )
+    )
+)
+
 Publish = tuple[str, dict[str, Any], list[str]]
 """To which model, what, and under which aliases."""
 
@@ -72,7 +83,7 @@ def publishes(draw: st.DrawFn) -> Publish:
         "parameters": draw(_maps(STORED | NUMBERS | st.booleans() | st.none())),
         "creator": draw(st.sampled_from(["ada", "Eve"])),
         "created_at": draw(TIMES),
-        "manifest": a_manifest(draw(st.integers(0, 4)), format=draw(st.sampled_from([None, "a"]))),
+        "manifest": draw(MANIFESTS),
     }
     return draw(MODEL_NAMES), fields, draw(st.lists(ALIASES, max_size=2, unique=True))
 
@@ -126,7 +137,7 @@ VERSION_FILTERS = _filters(
         _on(_key_of(Scope.METRICS), NUMBERS, text=False),
         _on(_key_of(Scope.PARAMETERS), STORED | NUMBERS | st.booleans(), text=True),
         _on(_attribute("model"), MODEL_NAMES, text=True),
-        _on(_attribute("format"), st.sampled_from(["", "a", "b"]), text=True),
+        _on(_attribute("format"), st.sampled_from(["", "a", "b", "onnx"]), text=True),
         _on(st.one_of(_attribute("version"), _attribute("size")), NUMBERS, text=False),
     )
 )

@@ -15,6 +15,7 @@ from adapters.sql.database import SqliteDatabase
 from adapters.sql.mapping import (
     alias_values,
     blob_values,
+    format_labels,
     metric_labels,
     model_values,
     parameter_labels,
@@ -62,6 +63,7 @@ def _fill(database: SqliteDatabase) -> None:
             tag_labels(version.tags),
             metric_labels(version.metrics),
             parameter_labels(version.parameters),
+            format_labels(version.manifest),
         )
         labels += [{"version_id": index, **entry} for entry in entries]
     champion = Alias(owners[0].id, AliasName("champion"), VersionNumber(1), None, EPOCH, "ada")
@@ -163,6 +165,7 @@ SORT = "USE TEMP B-TREE FOR ORDER BY"
             ["SCAN", SORT, "versions USING", PROBE],
         ),
         (request("tags.team = 'a'"), None, [TEXT_INDEX], ["SCAN", SORT, "versions USING", PROBE]),
+        (request("format = 'onnx'"), None, [TEXT_INDEX], ["SCAN", SORT, "versions USING", PROBE]),
         (request("metrics.auc = 0.5"), None, [NUMBER_INDEX], ["SCAN", SORT, "versions USING"]),
         (
             request("tags.team = 'a' AND size > 10"),

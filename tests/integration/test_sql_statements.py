@@ -88,7 +88,7 @@ def _compile_lists(
     model_id = None if listed is MODELS or all_models else "a" * 32
     scan = Scan(listed, expression, order, model_id, all_models=all_models)
     values: list[Any] = [None if term.field.scope is Scope.METRICS else 1 for term in order]
-    for index_range in (None, *index_ranges(listed, expression)):
+    for index_range in (None, *index_ranges(listed, expression, model_id)):
         if index_range is not None:
             compile_for_all(size_of(listed, index_range, 10))
         for sort in (True, False):

@@ -195,7 +195,8 @@ async def test_closing_interrupts_the_searches_that_run(patient: SqliteDatabase)
     assert await patient.search(_ask) == 42
 
 
-async def test_readers_searches_and_writers_share_one_process(registry: Registry) -> None:
+async def test_readers_searches_and_writers_share_one_process(patient: SqliteDatabase) -> None:
+    registry = sqlite_registry(patient)
     model = await register(registry)
     await publish(registry, model)
 
