@@ -26,6 +26,8 @@ T = TypeVar("T")
 Work = Callable[[Connection], T]
 
 _POLL = 0.003
+_WAL_LIMIT = 64 << 20
+"""Bytes to which SQLite cuts the write-ahead log back, once a large transaction is through."""
 
 
 class Transaction(Protocol):
@@ -344,6 +346,7 @@ def _prepare(connection: Any, _record: object) -> None:
         "case_sensitive_like = ON",
         "temp_store = MEMORY",
         "cache_size = -16384",
+        f"journal_size_limit = {_WAL_LIMIT}",
     ):
         connection.execute(f"PRAGMA {pragma}")
 

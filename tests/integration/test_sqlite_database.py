@@ -65,12 +65,15 @@ async def test_building_one_touches_nothing(tmp_path: Path) -> None:
     await database.close()
 
 
-async def test_settings_that_durability_rests_on(database: SqliteDatabase) -> None:
+async def test_settings_that_durability_and_the_size_of_the_log_rest_on(
+    database: SqliteDatabase,
+) -> None:
     def settings(db: Connection) -> dict[str, object]:
-        names = ("journal_mode", "synchronous", "foreign_keys")
+        names = ("journal_mode", "synchronous", "foreign_keys", "journal_size_limit")
         return {name: db.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in names}
 
-    expected = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    expected: dict[str, object] = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    expected["journal_size_limit"] = 64 << 20
     assert await database.point(settings) == expected
     assert await database.search(settings) == expected
     transaction = await database.begin()
