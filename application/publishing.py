@@ -255,8 +255,13 @@ class PublishVersionHandler:
     # --- the rows -------------------------------------------------------------------------------
 
     async def _check_model(self, name: ModelName, details: PublishDetails) -> None:
-        if not details.create_model:
+        if details.create_model:
+            return
+        try:
             await self.reader.model(name)
+        except ModelNotFound as error:
+            advice = "Register it first, or set create_model in the metadata."
+            raise ModelNotFound(f"{error.detail} {advice}") from None
 
     async def _replay(self, command: PublishVersion, fingerprint: str) -> Published | None:
         if command.idempotency_key is None:

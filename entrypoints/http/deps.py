@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 from fastapi import Depends, Header, Path, Query, Request
 from pydantic import PlainValidator, WithJsonSchema
 
-from application.filters import Vocabulary, parse_filter, parse_order
+from application.filters import MAX_FILTER, Vocabulary, parse_filter, parse_order
 from application.ports import PageRequest
 from application.preconditions import IfMatch
 from domain.errors import InvalidRequest
@@ -131,21 +131,24 @@ IfMatchHeader = Annotated[IfMatch, Depends(_if_match)]
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
 Force = Annotated[bool, Query(description="Delete even if aliases are in the way, and them too")]
 
-FilterQuery = Annotated[
-    str | None,
-    Query(
-        description="Only items it holds for: `tags.team = 'risk' AND metrics.auc > 0.9`",
-        examples=["creator = 'ada'"],
-        max_length=4096,
-    ),
+
+def _text_query(description: str, example: str) -> Any:
+    return Query(description=description, examples=[example], max_length=MAX_FILTER)
+
+
+_HOLDS, _FIELDS = "Only items it holds for:", "Fields, most significant first:"
+ModelFilter = Annotated[
+    str | None, _text_query(f"{_HOLDS} `tags.team = 'risk' AND alias = 'best'`", "creator = 'ada'")
 ]
-OrderQuery = Annotated[
+ModelOrder = Annotated[
+    str | None, _text_query(f"{_FIELDS} `created_at desc,name`", "created_at desc")
+]
+VersionFilter = Annotated[
     str | None,
-    Query(
-        description="Fields, most significant first: `created_at desc,name`",
-        examples=["created_at desc"],
-        max_length=4096,
-    ),
+    _text_query(f"{_HOLDS} `tags.team = 'risk' AND metrics.auc > 0.9`", "creator = 'ada'"),
+]
+VersionOrder = Annotated[
+    str | None, _text_query(f"{_FIELDS} `metrics.auc desc,version desc`", "version desc")
 ]
 PageSize = Annotated[int, Query(ge=1, le=1000, description="Items at most")]
 PageToken = Annotated[

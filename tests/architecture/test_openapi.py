@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from application.filters import MODELS, VERSIONS, Vocabulary, parse_filter, parse_order
 from entrypoints.container import build_container
 from entrypoints.http.app import create_app
 from entrypoints.settings import Settings
@@ -99,6 +100,27 @@ def test_every_change_tells_that_it_may_be_refused_to_a_page_of_another_site() -
     for name, operation in OPERATIONS.items():
         told = "`request.cross_site`" in str(operation["responses"].get("403"))
         assert told is not name.startswith(("get ", "head ")), name
+
+
+@pytest.mark.parametrize(
+    ("path", "vocabulary"),
+    [
+        ("/api/v1/models", MODELS),
+        ("/api/v1/versions", VERSIONS),
+        ("/api/v1/models/{name}/versions", VERSIONS),
+    ],
+)
+def test_filters_and_orders_that_are_shown_can_be_used(path: str, vocabulary: Vocabulary) -> None:
+    for name, parse in (("filter", parse_filter), ("order_by", parse_order)):
+        (shown,) = (
+            parameter
+            for parameter in OPERATIONS[f"get {path}"]["parameters"]
+            if parameter["name"] == name
+        )
+        written = re.findall("`(.+?)`", shown["description"])
+        for text in (*written, *shown["schema"]["examples"]):
+            parse(text, vocabulary)
+        assert written
 
 
 @each_operation

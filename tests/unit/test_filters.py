@@ -322,6 +322,24 @@ def test_an_unknown_field_is_told_with_the_known_ones() -> None:
         parse_filter("format = 'onnx'", MODELS)
 
 
+@pytest.mark.parametrize(
+    "text", ["tags.a/b = 'x'", "tags.a b = 'x'", "tags. = 'x'", "tags.a. = 'x'", "metrics.a b > 1"]
+)
+def test_a_key_that_is_odd_is_answered_with_how_it_is_written(text: str) -> None:
+    with pytest.raises(InvalidFilter, match=r"backquotes: tags\.`a b`"):
+        parse_filter(text, VERSIONS)
+
+
+@pytest.mark.parametrize("text", ["nme", "alias", "tags.a", "parameters.a desc"])
+def test_what_cannot_be_ordered_by_is_answered_with_what_can(text: str) -> None:
+    fields = "model, version, creator, created_at, updated_at, size, format, metrics.key"
+    with pytest.raises(InvalidOrder, match=f"cannot be ordered by; there are {fields} "):
+        parse_order(text, VERSIONS)
+    fields = "name, creator, created_at, updated_at"
+    with pytest.raises(InvalidOrder, match=f"cannot be ordered by; there are {fields} "):
+        parse_order(text, MODELS)
+
+
 def test_a_list_of_models_has_no_metrics() -> None:
     with pytest.raises(InvalidFilter) as refusal:
         parse_filter("creator = 'a' AND metrics.auc > 1", MODELS)

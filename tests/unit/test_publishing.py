@@ -207,7 +207,7 @@ async def test_an_unknown_model_is_refused_after_the_files_as_well(
     parts: list[PublishDetails],
 ) -> None:
     registry = Registry()
-    with pytest.raises(ModelNotFound):
+    with pytest.raises(ModelNotFound, match="Register it first, or set create_model"):
         await registry.publish(a_file(), *parts)
     registry.check_nothing_is_held()
     assert registry.events == []

@@ -28,11 +28,11 @@ from domain.values import ModelName
 from entrypoints.http.bodies import JsonRoute
 from entrypoints.http.deps import (
     Actor,
-    FilterQuery,
     Force,
     IfMatchHeader,
+    ModelFilter,
+    ModelOrder,
     ModelParam,
-    OrderQuery,
     PageSize,
     PageToken,
     Services,
@@ -80,8 +80,8 @@ async def register_model(
 )
 async def list_models(
     services: Services,
-    filter: FilterQuery = None,
-    order_by: OrderQuery = None,
+    filter: ModelFilter = None,
+    order_by: ModelOrder = None,
     page_size: PageSize = 50,
     page_token: PageToken = None,
 ) -> Response:

@@ -48,17 +48,17 @@ from entrypoints.http.bodies import (
 )
 from entrypoints.http.deps import (
     Actor,
-    FilterQuery,
     Force,
     IdempotencyKey,
     IfMatchHeader,
     ModelParam,
     NumberParam,
-    OrderQuery,
     PageSize,
     PageToken,
     ReferenceParam,
     Services,
+    VersionFilter,
+    VersionOrder,
     page_request,
     services_of,
 )
@@ -211,8 +211,8 @@ async def list_model_versions(
     *,
     services: Services,
     name: ModelParam,
-    filter: FilterQuery = None,
-    order_by: OrderQuery = None,
+    filter: VersionFilter = None,
+    order_by: VersionOrder = None,
     page_size: PageSize = 50,
     page_token: PageToken = None,
 ) -> Response:
@@ -234,8 +234,8 @@ async def list_model_versions(
 )
 async def list_versions(
     services: Services,
-    filter: FilterQuery = None,
-    order_by: OrderQuery = None,
+    filter: VersionFilter = None,
+    order_by: VersionOrder = None,
     page_size: PageSize = 50,
     page_token: PageToken = None,
 ) -> Response:
