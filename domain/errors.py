@@ -290,8 +290,9 @@ class AliasNotFound(ModelyardError):
     title = "There is no such alias"
 
     @classmethod
-    def named(cls, name: str, model: str) -> Self:
-        return cls(f"{model!a} has no alias {name!a}.")
+    def named(cls, name: str, model: str, others: Sequence[str] = ()) -> Self:
+        there = f"; there is {', '.join(f'{other!a}' for other in others[:5])}" if others else ""
+        return cls(f"{model!a} has no alias {name!a}{there}.")
 
 
 class AliasHasNoPrevious(ModelyardError):

@@ -195,7 +195,8 @@ def _latest(rows: Rows, model: Model) -> int | None:
 
 def _alias(rows: Rows, model: Model, name: AliasName) -> Alias:
     if (model.id, name) not in rows.aliases:
-        raise AliasNotFound.named(name, model.name)
+        others = sorted(other for of, other in rows.aliases if of == model.id)
+        raise AliasNotFound.named(name, model.name, others)
     return rows.aliases[model.id, name]
 
 

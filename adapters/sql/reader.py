@@ -232,11 +232,11 @@ def _no_model(name: ModelName) -> NoReturn:
 
 
 def _no_version(db: Connection, model: ModelName, reference: Reference) -> NoReturn:
-    if _one(db, MODEL_KEY, {"name": model}) is None:
-        _no_model(model)
+    this = _one(db, MODEL_KEY, {"name": model}) or _no_model(model)
     match reference:
         case AliasName():
-            raise AliasNotFound.named(reference, model)
+            others = db.execute(ALIASES, {"model": this.id, "after": "", "size": 5})
+            raise AliasNotFound.named(reference, model, [other.name for other in others])
         case Latest():
             raise VersionNotFound(f"{model!a} has no version.")
         case _:

@@ -211,6 +211,16 @@ class RegistryReaderContract:
         with pytest.raises(AliasNotFound):
             await reader.alias_history(CHURN, CHAMPION, PageRequest())
 
+    async def test_an_alias_that_is_not_there_is_answered_with_those_that_are(
+        self, registry: Registry
+    ) -> None:
+        await two_models(registry)
+        here = "'churn' has no alias 'nobody'; there is 'candidate', 'champion'."
+        with pytest.raises(AliasNotFound, match=here):
+            await registry.reader.version(CHURN, AliasName("nobody"))
+        with pytest.raises(AliasNotFound, match=here):
+            await registry.reader.alias(CHURN, AliasName("nobody"))
+
     async def test_the_stats_count_everything(self, registry: Registry) -> None:
         assert await registry.reader.stats() == RegistryStats(0, 0, 0, 0, 0, 0, 0)
         churn = await register(registry)

@@ -123,6 +123,18 @@ def test_history_comes_in_pages_too(client: httpx.Client, aliases: str) -> None:
     assert seen == [2, 1, 3, 2, 1]
 
 
+def test_an_alias_that_is_not_there_is_answered_with_those_that_are(
+    client: httpx.Client, aliases: str
+) -> None:
+    for count, name in enumerate(("champion", "b", "c", "d", "e", "f")):
+        assert put(client, f"{aliases}/{name}", 1).status_code == 201
+        versions = aliases.removesuffix("aliases") + "versions"
+        for url in (f"{versions}/@champoin", f"{aliases}/champoin"):
+            detail = problem_of(client.get(url), 404, "alias.not_found")["detail"]
+            assert "has no alias 'champoin'; there is " in detail
+            assert detail.count("'") == 2 * (2 + min(count + 1, 5))
+
+
 def test_what_is_not_there(client: httpx.Client, name: str, aliases: str) -> None:
     problem_of(put(client, f"{aliases}/champion", 4), 404, "version.not_found")
     problem_of(client.get(f"{aliases}/champion"), 404, "alias.not_found")
