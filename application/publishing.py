@@ -158,10 +158,12 @@ class PublishVersionHandler:
             arrival = await self._receive(command, stack)
             manifest = Manifest.of(arrival.entries)
             details = arrival.details or PublishDetails()
-            fingerprint = _fingerprint(command.model, manifest, details)
+            keyed = command.idempotency_key is not None
+            fingerprint = _fingerprint(command.model, manifest, details) if keyed else ""
             if replay := await self._replay(command, fingerprint):
                 return replay
-            await self._check_model(command.model, details)
+            if arrival.details is None:
+                await self._check_model(command.model, details)
             for blob in arrival.staged:
                 await blob.commit()
             validation = Validation.of(self.mode, self.validator.engine, arrival.findings)
