@@ -92,11 +92,9 @@ def publish(
             command = PublishVersion(model, who, upload.parts(said), idempotency_key)
             try:
                 return await container.publish_version()(command)
-            except ModelNotFound as error:
-                if create_model:
-                    raise
+            except ModelNotFound:
                 hint = "register it first, or publish with --create-model."
-                raise ModelNotFound(f"{error.detail.removesuffix('.')}; {hint}") from None
+                raise ModelNotFound(f"There is no model {str(model)!a}; {hint}") from None
 
     published = with_registry(work, create=create_model)
     record = published.version.record
