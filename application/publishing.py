@@ -11,6 +11,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 
 from application.ports import (
     ArtifactStore,
@@ -291,7 +292,7 @@ class PublishVersionHandler:
             self.uow() as uow,
         ):
             at = self.clock.now()
-            model = await self._model(uow, command, details)
+            model = await self._model(uow, command, details, at)
             await _check_parents(uow, details.version)
             number = await uow.models.allocate(model, at)
             await uow.versions.add(
@@ -327,14 +328,13 @@ class PublishVersionHandler:
             )
 
     async def _model(
-        self, uow: UnitOfWork, command: PublishVersion, details: PublishDetails
+        self, uow: UnitOfWork, command: PublishVersion, details: PublishDetails, at: datetime
     ) -> Model:
         try:
             return await uow.models.get(command.model)
         except ModelNotFound:
             if not details.create_model:
                 raise
-        at = self.clock.now()
         return await register(uow, command.model, actor=command.actor, at=at, ids=self.ids)
 
 
