@@ -61,6 +61,7 @@ def test_any_worker_tells_the_metrics_of_all(tmp_path: Path) -> None:
             with paused(stopped):
                 for _ in range(asked):
                     assert get(server, "/api/v1/info").status_code == 200
+        _wait_until(lambda: finished(server) == 7)  # a request is counted after its last byte
         for stopped in (one, other):
             with paused(stopped):
                 assert finished(server) == 7
