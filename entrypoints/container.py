@@ -11,9 +11,9 @@ from adapters.local_folder import LocalFolder
 from adapters.no_lock import NoLockManager
 from adapters.sql import migrate
 from adapters.sql.blob_references import SqlBlobReferences
-from adapters.sql.database import SqliteDatabase
 from adapters.sql.reader import SqlRegistryReader
 from adapters.sql.snapshot import SqlRegistrySnapshot
+from adapters.sql.sqlite import SqliteDatabase
 from adapters.sql.unit_of_work import SqlUnitOfWork
 from adapters.system import RandomIds, SystemClock
 from application.aliases import DeleteAliasHandler, RollBackAliasHandler, SetAliasHandler

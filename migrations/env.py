@@ -10,7 +10,7 @@ import os
 from alembic import context
 from sqlalchemy import Connection
 
-from adapters.sql.database import SqliteDatabase
+from adapters.sql import open_database
 from adapters.sql.tables import metadata
 
 _DEFAULT = "sqlite:///data/modelyard.db"
@@ -43,5 +43,4 @@ if context.is_offline_mode():
 elif (given := context.config.attributes.get("connection")) is not None:
     _migrate(given)
 else:
-    with SqliteDatabase(_url()).migration() as own:
-        _migrate(own)
+    open_database(_url()).migrate(_migrate)

@@ -10,8 +10,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-from adapters.sql.database import SqliteDatabase
-from domain.errors import DatabaseBehind
+from adapters.sql.database import Database
+from domain.errors import DatabaseBehind, DatabaseMissing
 
 _SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
 
@@ -31,19 +31,20 @@ def head() -> str:
     return revision
 
 
-def current(database: SqliteDatabase) -> str | None:
+def current(database: Database) -> str | None:
     """The revision the database is at; None when it has no schema, or does not exist. Blocks.
 
     Raises:
         DatabaseUnavailable
     """
-    if not database.path.exists():
-        return None
-    with database.reading() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+    return database.read(_revision) if database.exists() else None
 
 
-def check(database: SqliteDatabase) -> None:
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def check(database: Database) -> None:
     """Returns when this release can work on the database. Blocks.
 
     Raises:
@@ -58,7 +59,7 @@ def check(database: SqliteDatabase) -> None:
         )
 
 
-def upgrade(database: SqliteDatabase, revision: str = "head") -> bool:
+def upgrade(database: Database, revision: str = "head") -> bool:
     """Creates the schema or brings it forward, whole or not at all. Blocks.
 
     Of several processes that do so at once, one works and the others find it done.
@@ -72,13 +73,38 @@ def upgrade(database: SqliteDatabase, revision: str = "head") -> bool:
     """
     if revision == "head" and current(database) == head():
         return False
-    with database.migration() as connection:
-        found = MigrationContext.configure(connection).get_current_revision()
+
+    def work(connection: Connection) -> bool:
+        found = _revision(connection)
         known = {script.revision for script in _scripts().walk_revisions()}
         if found is not None and found not in known:
             raise DatabaseBehind(f"The database is at {found}, which this release does not know.")
         command.upgrade(config(connection), revision)
-    return found is None
+        return found is None
+
+    return database.migrate(work)
+
+
+def prepare(database: Database, *, create: bool = True) -> bool:
+    """Migrates an embedded database; checks one that others may be using. Blocks.
+
+    Returns:
+        whether it has created the registry.
+
+    Raises:
+        DatabaseMissing: there is none, and it should not be created.
+        DatabaseBehind: naming the command to run.
+        DatabaseUnavailable
+    """
+    if not create and current(database) is None:
+        raise DatabaseMissing(
+            f"There is no registry at {database.place}; correct DATABASE_URL, "
+            "or begin a new one with 'modelyard-server migrate'."
+        )
+    if database.embedded:
+        return upgrade(database)
+    check(database)
+    return False
 
 
 def _scripts() -> ScriptDirectory:

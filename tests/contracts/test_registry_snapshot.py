@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.sql.database import SqliteDatabase
+from adapters.sql.sqlite import SqliteDatabase
 from tests.contracts.registry_snapshot import RegistrySnapshotContract
 from tests.support.registry import Registry, sqlite_registry
 

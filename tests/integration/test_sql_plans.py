@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event, insert
+from sqlalchemy import Connection, event, insert
 
 from adapters.sql.blob_references import SqlBlobReferences
-from adapters.sql.database import SqliteDatabase
 from adapters.sql.mapping import (
     alias_values,
     blob_values,
@@ -23,6 +22,7 @@ from adapters.sql.mapping import (
     version_values,
 )
 from adapters.sql.reader import SqlRegistryReader
+from adapters.sql.sqlite import SqliteDatabase
 from adapters.sql.tables import aliases, models, version_blobs, version_labels, versions
 from application.filters import VERSIONS, parse_filter, parse_order
 from application.ports.registry_reader import PageRequest
@@ -67,7 +67,8 @@ def _fill(database: SqliteDatabase) -> None:
         )
         labels += [{"version_id": index, **entry} for entry in entries]
     champion = Alias(owners[0].id, AliasName("champion"), VersionNumber(1), None, EPOCH, "ada")
-    with database.migration() as connection:
+
+    def insert_all(connection: Connection) -> None:
         for owner in owners:
             count = counts[owner.id]
             values = model_values(owner) | {"version_count": count, "last_version": count}
@@ -76,6 +77,8 @@ def _fill(database: SqliteDatabase) -> None:
         connection.execute(insert(version_labels), labels)
         connection.execute(insert(version_blobs), blobs)
         connection.execute(insert(aliases), alias_values(champion))
+
+    database.migrate(insert_all)
 
 
 @pytest.fixture(scope="module")
@@ -100,14 +103,16 @@ async def plans(database: SqliteDatabase, read: Callable[[], Awaitable[Any]]) ->
         event.remove(database._engine, "before_cursor_execute", note)
     selects = [run for run in ran if run[0].startswith("SELECT")]
     assert selects
-    with database.reading() as connection:
+
+    def explain(db: Connection) -> list[str]:
         return [
             "\n".join(
-                row[3]
-                for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+                row[3] for row in db.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
             )
             for statement, values in selects
         ]
+
+    return database.read(explain)
 
 
 def request(filter: str = "", order: str = "") -> PageRequest:

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from adapters.sql import migrate
-from adapters.sql.database import SqliteDatabase
+from adapters.sql.sqlite import SqliteDatabase
 from application.ports.registry_reader import PageRequest
 from domain.errors import DatabaseBehind, DatabaseUnavailable, SearchTooCostly
 from domain.values import Latest, ModelName
@@ -272,8 +272,8 @@ def test_numbers_are_dense_among_processes(tmp_path: Path) -> None:
 def test_processes_that_migrate_at_once_agree(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'new' / 'rows.db'}"
     program = (
-        "import sys; from adapters.sql import database, migrate; "
-        "migrate.upgrade(database.SqliteDatabase(sys.argv[1]))"
+        "import sys; from adapters.sql import migrate, open_database; "
+        "migrate.upgrade(open_database(sys.argv[1]))"
     )
     migrators = [subprocess.Popen([sys.executable, "-c", program, url]) for _ in range(4)]
     assert [migrator.wait(timeout=100) for migrator in migrators] == [0] * 4
@@ -281,8 +281,8 @@ def test_processes_that_migrate_at_once_agree(tmp_path: Path) -> None:
 
 
 def test_a_database_of_a_newer_release_is_left_alone(database: SqliteDatabase) -> None:
-    with database.migration() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    change = text("UPDATE alembic_version SET version_num = '9999'")
+    database.migrate(lambda db: db.execute(change).close())
     for refused in (migrate.check, migrate.upgrade):
         with pytest.raises(DatabaseBehind):
             refused(database)

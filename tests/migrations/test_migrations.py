@@ -12,7 +12,7 @@ from alembic.script import Script, ScriptDirectory
 from sqlalchemy import text
 
 from adapters.sql import migrate
-from adapters.sql.database import SqliteDatabase
+from adapters.sql.sqlite import SqliteDatabase
 from adapters.sql.tables import metadata
 from domain.errors import DatabaseBehind
 
@@ -27,19 +27,16 @@ def database(tmp_path: Path) -> SqliteDatabase:
 
 def schema(database: SqliteDatabase) -> dict[str, str]:
     """What the database was made of, by name, Alembic's own table left out."""
-    with database.reading() as connection:
-        rows = connection.execute(
-            text(
-                "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL "
-                "AND name NOT LIKE 'alembic%' AND name NOT LIKE 'sqlite%'"
-            )
-        )
-        return {row.name: " ".join(row.sql.split()) for row in rows}
+    made = text(
+        "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL "
+        "AND name NOT LIKE 'alembic%' AND name NOT LIKE 'sqlite%'"
+    )
+    rows = database.read(lambda db: db.execute(made).all())
+    return {row.name: " ".join(row.sql.split()) for row in rows}
 
 
 def downgrade(database: SqliteDatabase, revision: str) -> None:
-    with database.migration() as connection:
-        command.downgrade(migrate.config(connection), revision)
+    database.migrate(lambda db: command.downgrade(migrate.config(db), revision))
 
 
 def test_there_is_one_line_of_revisions() -> None:
@@ -67,15 +64,13 @@ def test_the_migrations_lead_to_the_tables_in_the_code(
 ) -> None:
     migrate.upgrade(database)
     created = SqliteDatabase(f"sqlite:///{tmp_path / 'created.db'}")
-    with created.migration() as connection:
-        metadata.create_all(connection)
+    created.migrate(metadata.create_all)
     assert schema(database) == schema(created)
 
 
 def test_nothing_is_missing_from_the_migrations(database: SqliteDatabase) -> None:
     migrate.upgrade(database)
-    with database.migration() as connection:
-        command.check(migrate.config(connection))
+    database.migrate(lambda db: command.check(migrate.config(db)))
 
 
 def test_upgrading_twice_changes_nothing(database: SqliteDatabase) -> None:
@@ -97,8 +92,8 @@ def test_a_database_that_is_behind_is_refused(database: SqliteDatabase) -> None:
 
 
 def test_a_migration_that_breaks_leaves_the_schema_as_it_was(database: SqliteDatabase) -> None:
-    with database.migration() as connection:
-        connection.execute(text("CREATE TABLE receipts (in_the_way TEXT)"))
+    in_the_way = text("CREATE TABLE receipts (in_the_way TEXT)")
+    database.migrate(lambda db: db.execute(in_the_way).close())
     before = schema(database)
     with pytest.raises(Exception, match="receipts"):
         migrate.upgrade(database)

@@ -9,7 +9,7 @@ import sys
 
 import anyio
 
-from adapters.sql.database import SqliteDatabase
+from adapters.sql.sqlite import SqliteDatabase
 from adapters.sql.unit_of_work import SqlUnitOfWork
 from domain.values import ModelName
 from tests.support.registry import EPOCH, a_version

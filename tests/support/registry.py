@@ -18,9 +18,9 @@ from adapters.memory.registry_reader import MemoryBlobReferences, MemoryRegistry
 from adapters.memory.registry_snapshot import MemoryRegistrySnapshot
 from adapters.sql import migrate
 from adapters.sql.blob_references import SqlBlobReferences
-from adapters.sql.database import SqliteDatabase
 from adapters.sql.reader import SqlRegistryReader
 from adapters.sql.snapshot import SqlRegistrySnapshot
+from adapters.sql.sqlite import SqliteDatabase
 from adapters.sql.unit_of_work import SqlUnitOfWork
 from application.ports.blob_references import BlobReferences
 from application.ports.registry_reader import RegistryReader
