@@ -22,8 +22,8 @@ from weakref import WeakKeyDictionary
 import portalocker
 
 from application.os_errors import reason_of
-from application.ports.lock_manager import LockManager
-from domain.errors import LockTimeout, StoreUnavailable
+from application.ports.lock_manager import Fence, LockManager
+from domain.errors import LockTimeout, LockUnavailable
 
 _FIRST_PAUSE = 0.002
 _LONGEST_PAUSE = 0.020
@@ -49,7 +49,7 @@ class FileLockManager(LockManager):
         ] = WeakKeyDictionary()
 
     @asynccontextmanager
-    async def hold(self, name: str, *, timeout: float) -> AsyncIterator[None]:  # noqa: ASYNC109
+    async def hold(self, name: str, *, timeout: float) -> AsyncIterator[Fence | None]:  # noqa: ASYNC109
         """See the port."""
         deadline = time.monotonic() + timeout
         file = _file(name)
@@ -63,7 +63,7 @@ class FileLockManager(LockManager):
             fd = self._open(file)
             try:
                 await self._lock(fd, deadline, timeout)
-                yield
+                yield None
             finally:
                 _release(fd)
         finally:
@@ -84,7 +84,7 @@ class FileLockManager(LockManager):
                 self._made = True
             return os.open(self._folder / file, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise StoreUnavailable(
+            raise LockUnavailable(
                 f"A lock file cannot be opened ({reason_of(error)}); try again later."
             ) from error
 
@@ -111,7 +111,7 @@ def _try(fd: int) -> bool:
     except portalocker.AlreadyLocked:
         return False
     except portalocker.LockException as error:
-        raise StoreUnavailable("Lock files cannot be locked on this file system.") from error
+        raise LockUnavailable("Lock files cannot be locked on this file system.") from error
     return True
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from application.ports.lock_manager import LockManager
+from application.ports.lock_manager import Fence, LockManager
 
 
 class NoLockManager(LockManager):
     @asynccontextmanager
-    async def hold(self, name: str, *, timeout: float) -> AsyncIterator[None]:  # noqa: ARG002, ASYNC109
+    async def hold(self, name: str, *, timeout: float) -> AsyncIterator[Fence | None]:  # noqa: ARG002, ASYNC109
         """Lets everybody in at once."""
-        yield
+        yield None
 
     async def check(self) -> None:
         """There is nothing that could be unreachable."""

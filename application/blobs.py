@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from application.ports import ArtifactStore, BlobInfo, RegistryReader
 from application.records import FileRecord, VersionRecord
 from application.streams import ByteStream, open_blob
-from domain.errors import DigestMismatch, FileNotFound, RequestTooLarge
+from domain.errors import FileNotFound, RequestTooLarge
 from domain.values import MAX_PATH, Digest, ModelName, Reference, composed
 
 
@@ -39,20 +39,16 @@ class UploadBlobHandler:
         present = await self.store.renew(command.digest)
         if present is not None and command.size in {None, present.size}:
             return present, False
-        async with self.store.stage() as blob:
-            size = 0
-            async for chunk in command.chunks:
-                size += len(chunk)
-                if size > self.max_size:
-                    raise RequestTooLarge(f"A blob has at most {self.max_size} bytes.")
-                await blob.write(chunk)
-            digest, _ = await blob.finish()
-            if digest != command.digest:
-                raise DigestMismatch(
-                    f"The {size} bytes that arrived have the sha256 {digest}, "
-                    f"not {command.digest}; nothing was stored."
-                )
-            return await blob.commit(), True
+        chunks = self._limited(command.chunks)
+        return await self.store.put(command.digest, chunks, size=command.size), True
+
+    async def _limited(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        size = 0
+        async for chunk in chunks:
+            size += len(chunk)
+            if size > self.max_size:
+                raise RequestTooLarge(f"A blob has at most {self.max_size} bytes.")
+            yield chunk
 
 
 @dataclass(frozen=True, slots=True)

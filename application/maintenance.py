@@ -13,10 +13,11 @@ from application.ports import (
     BlobReferences,
     Clock,
     LockManager,
+    StoreUpkeep,
     UnitOfWork,
 )
 from application.streams import Tell, digest_of, tell_nobody
-from domain.errors import BlobNotFound, CollectionRefused, StoreUnavailable
+from domain.errors import BlobNotFound, CollectionRefused, StoreOfAnother, StoreUnavailable
 from domain.values import Digest
 
 _BATCH = 500
@@ -69,12 +70,14 @@ class CollectGarbageHandler:
         another look at what is named, and a publish looks for its blobs inside its own.
 
         Raises:
-            CollectionRefused: the database seems not to be the one of this store.
+            StoreOfAnother, CollectionRefused: the database is not the one of this store, or seems
+                not to be.
             LockTimeout: another collection is running.
             StoreUnavailable, DatabaseUnavailable: nothing that is referenced was removed.
         """
         async with self.locks.hold("gc", timeout=self.lock_timeout):
             cutoff = self.clock.now() - command.grace
+            await claim_store(self.store, self.references)
             if not command.force:
                 await self._check_that_something_stays(cutoff)
             blobs = size = kept = 0
@@ -111,7 +114,8 @@ class CollectGarbageHandler:
     async def _sweep(self, doomed: list[BlobInfo], cutoff: datetime) -> list[BlobInfo]:
         swept: list[BlobInfo] = []
         for start in range(0, len(doomed), _SWEPT_AT_ONCE):
-            async with self.uow():  # nobody else's rows change now
+            async with self.uow() as uow:
+                await uow.exclude_writers()  # nobody else's rows change now
                 swept += [
                     blob
                     for blob in await self._unnamed(doomed[start : start + _SWEPT_AT_ONCE])
@@ -124,6 +128,22 @@ class CollectGarbageHandler:
             count = await uow.receipts.forget(older_than=self.clock.now() - RECEIPTS_KEPT)
             await uow.commit()
         return count
+
+
+async def claim_store(store: StoreUpkeep, references: BlobReferences) -> None:
+    """Makes the store this registry's if it is nobody's yet.
+
+    Raises:
+        StoreOfAnother: its blobs belong to another registry.
+        StoreUnavailable, DatabaseUnavailable
+    """
+    registry = await references.registry()
+    owner = await store.claim(registry)
+    if owner != registry:
+        raise StoreOfAnother(
+            f"The artifact store belongs to the registry {owner}, the database is that of "
+            f"{registry}: DATABASE_URL and MODEL_STORAGE_PATH do not belong together."
+        )
 
 
 async def _batches(blobs: AsyncGenerator[BlobInfo, None]) -> AsyncGenerator[list[BlobInfo], None]:

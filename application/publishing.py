@@ -288,9 +288,11 @@ class PublishVersionHandler:
         fingerprint: str,
     ) -> VersionNumber:
         async with (
-            self.locks.hold(f"publish:{command.model}", timeout=self.lock_timeout),
+            self.locks.hold(f"publish:{command.model}", timeout=self.lock_timeout) as fence,
             self.uow() as uow,
         ):
+            await uow.check_fence(fence)
+            await self._check_bytes(manifest)
             at = self.clock.now()
             model = await self._model(uow, command, details, at)
             await _check_parents(uow, details.version)
@@ -311,7 +313,6 @@ class PublishVersionHandler:
                 receipt = Receipt(command.actor, key, fingerprint, model.id, number, at)
                 await uow.receipts.add(receipt)
             uow.record(VersionPublished(model.name, number, command.actor, at))
-            await self._check_bytes(manifest)
             await uow.commit()
         return number
 
@@ -319,7 +320,8 @@ class PublishVersionHandler:
         """Makes sure that no garbage collection removed a blob before the version named it.
 
         It can have, where the publish took longer than the grace period. Inside the transaction,
-        which excludes collections, the blobs that exist now stay.
+        which excludes collections, the blobs that exist now stay; before the model's row is held,
+        since a store may take its time to answer.
         """
         if gone := await self.store.absent({file.sha256 for file in manifest.files}):
             raise StoreUnavailable(

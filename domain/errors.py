@@ -25,6 +25,9 @@ class Kind(StrEnum):
     UNSUPPORTED = "unsupported"
     UNAUTHENTICATED = "unauthenticated"
     FORBIDDEN = "forbidden"
+    GONE = "gone"
+    CHECKSUM = "checksum"
+    NOT_SUPPORTED = "not_supported"
     LOCKED = "locked"
     UNAVAILABLE = "unavailable"
     CORRUPT = "corrupt"
@@ -62,15 +65,11 @@ class ModelyardError(Exception):
 
 
 class MalformedRequest(ModelyardError):
-    code = "request.malformed"
-    kind = Kind.MALFORMED
-    title = "The request could not be read"
+    code, kind, title = "request.malformed", Kind.MALFORMED, "The request could not be read"
 
 
 class InvalidRequest(ModelyardError):
-    code = "request.invalid"
-    kind = Kind.INVALID
-    title = "The request has invalid fields"
+    code, kind, title = "request.invalid", Kind.INVALID, "The request has invalid fields"
 
 
 def invalid_field(pointer: str, fault: str) -> InvalidRequest:
@@ -101,9 +100,7 @@ class CrossSiteRequest(ModelyardError):
 class InvalidFilter(ModelyardError):
     """A filter, an order or a page token that does not parse; ``position`` counts characters."""
 
-    code = "filter.invalid"
-    kind = Kind.MALFORMED
-    title = "The filter could not be understood"
+    code, kind, title = "filter.invalid", Kind.MALFORMED, "The filter could not be understood"
 
     def __init__(self, detail: str, *, position: int) -> None:
         detail = f"{detail} (at position {position})"
@@ -112,9 +109,7 @@ class InvalidFilter(ModelyardError):
 
 
 class InvalidOrder(ModelyardError):
-    code = "order_by.invalid"
-    kind = Kind.MALFORMED
-    title = "The order could not be understood"
+    code, kind, title = "order_by.invalid", Kind.MALFORMED, "The order could not be understood"
 
 
 class InvalidPageToken(ModelyardError):
@@ -145,21 +140,15 @@ class IdempotencyConflict(ModelyardError):
 
 
 class InvalidModelName(ModelyardError):
-    code = "model.invalid_name"
-    kind = Kind.INVALID
-    title = "Not a valid model name"
+    code, kind, title = "model.invalid_name", Kind.INVALID, "Not a valid model name"
 
 
 class InvalidAliasName(ModelyardError):
-    code = "alias.invalid_name"
-    kind = Kind.INVALID
-    title = "Not a valid alias"
+    code, kind, title = "alias.invalid_name", Kind.INVALID, "Not a valid alias"
 
 
 class InvalidReference(ModelyardError):
-    code = "reference.invalid"
-    kind = Kind.INVALID
-    title = "Not a reference to a version"
+    code, kind, title = "reference.invalid", Kind.INVALID, "Not a reference to a version"
 
 
 class InvalidFilePath(ModelyardError):
@@ -169,9 +158,7 @@ class InvalidFilePath(ModelyardError):
 
 
 class InvalidDigest(ModelyardError):
-    code = "blob.invalid_digest"
-    kind = Kind.INVALID
-    title = "Not a sha256 digest"
+    code, kind, title = "blob.invalid_digest", Kind.INVALID, "Not a sha256 digest"
 
 
 class InvalidManifest(ModelyardError):
@@ -184,9 +171,7 @@ class InvalidManifest(ModelyardError):
 
 
 class ModelNotFound(ModelyardError):
-    code = "model.not_found"
-    kind = Kind.NOT_FOUND
-    title = "There is no such model"
+    code, kind, title = "model.not_found", Kind.NOT_FOUND, "There is no such model"
 
     @classmethod
     def named(cls, name: str) -> Self:
@@ -194,9 +179,7 @@ class ModelNotFound(ModelyardError):
 
 
 class ModelExists(ModelyardError):
-    code = "model.exists"
-    kind = Kind.CONFLICT
-    title = "A model of this name exists"
+    code, kind, title = "model.exists", Kind.CONFLICT, "A model of this name exists"
 
     @classmethod
     def named(cls, name: str) -> Self:
@@ -212,18 +195,14 @@ class ModelNameRetired(ModelyardError):
 
 
 class ModelInUse(ModelyardError):
-    code = "model.in_use"
-    kind = Kind.CONFLICT
-    title = "The model has aliases"
+    code, kind, title = "model.in_use", Kind.CONFLICT, "The model has aliases"
 
 
 # --- versions and files -------------------------------------------------------------------------
 
 
 class VersionNotFound(ModelyardError):
-    code = "version.not_found"
-    kind = Kind.NOT_FOUND
-    title = "There is no such version"
+    code, kind, title = "version.not_found", Kind.NOT_FOUND, "There is no such version"
 
     @classmethod
     def numbered(cls, number: int, model: str | None = None) -> Self:
@@ -234,21 +213,15 @@ class VersionNotFound(ModelyardError):
 class VersionConflict(ModelyardError):
     """The allocated number is taken: the unique constraint caught what the counter did not."""
 
-    code = "version.conflict"
-    kind = Kind.CONFLICT
-    title = "This version number is taken"
+    code, kind, title = "version.conflict", Kind.CONFLICT, "This version number is taken"
 
 
 class VersionInUse(ModelyardError):
-    code = "version.in_use"
-    kind = Kind.CONFLICT
-    title = "An alias points at this version"
+    code, kind, title = "version.in_use", Kind.CONFLICT, "An alias points at this version"
 
 
 class VersionImmutable(ModelyardError):
-    code = "version.immutable"
-    kind = Kind.INVALID
-    title = "This part of a version cannot change"
+    code, kind, title = "version.immutable", Kind.INVALID, "This part of a version cannot change"
 
 
 class ParentNotFound(ModelyardError):
@@ -258,23 +231,17 @@ class ParentNotFound(ModelyardError):
 
 
 class FileNotFound(ModelyardError):
-    code = "file.not_found"
-    kind = Kind.NOT_FOUND
-    title = "The version has no such file"
+    code, kind, title = "file.not_found", Kind.NOT_FOUND, "The version has no such file"
 
 
 class FileNotAModel(ModelyardError):
-    code = "file.not_a_model"
-    kind = Kind.UNSUPPORTED
-    title = "This file is not a model"
+    code, kind, title = "file.not_a_model", Kind.UNSUPPORTED, "This file is not a model"
 
 
 class RangeNotSatisfiable(ModelyardError):
     """The requested byte range lies outside the file of ``size`` bytes (RFC 9110, 14.4)."""
 
-    code = "file.range_not_satisfiable"
-    kind = Kind.RANGE
-    title = "The range lies outside the file"
+    code, kind, title = "file.range_not_satisfiable", Kind.RANGE, "The range lies outside the file"
 
     def __init__(self, detail: str, *, size: int) -> None:
         super().__init__(detail)
@@ -285,9 +252,7 @@ class RangeNotSatisfiable(ModelyardError):
 
 
 class AliasNotFound(ModelyardError):
-    code = "alias.not_found"
-    kind = Kind.NOT_FOUND
-    title = "There is no such alias"
+    code, kind, title = "alias.not_found", Kind.NOT_FOUND, "There is no such alias"
 
     @classmethod
     def named(cls, name: str, model: str, others: Sequence[str] = ()) -> Self:
@@ -296,18 +261,14 @@ class AliasNotFound(ModelyardError):
 
 
 class AliasHasNoPrevious(ModelyardError):
-    code = "alias.no_previous"
-    kind = Kind.CONFLICT
-    title = "The alias has no version to go back to"
+    code, kind, title = "alias.no_previous", Kind.CONFLICT, "The alias has no version to go back to"
 
 
 # --- blobs and the machinery below --------------------------------------------------------------
 
 
 class BlobNotFound(ModelyardError):
-    code = "blob.not_found"
-    kind = Kind.NOT_FOUND
-    title = "There is no such blob"
+    code, kind, title = "blob.not_found", Kind.NOT_FOUND, "There is no such blob"
 
     @classmethod
     def named(cls, digest: str) -> Self:
@@ -325,13 +286,15 @@ class DigestMismatch(ModelyardError):
     kind = Kind.INVALID
     title = "The bytes do not have the promised digest"
 
+    @classmethod
+    def of(cls, found: str, promised: str) -> Self:
+        return cls(f"The bytes have the sha256 {found}, not {promised}; none of them were kept.")
+
 
 class BlobCorrupt(ModelyardError):
     """The store lost or changed bytes that a version names."""
 
-    code = "blob.corrupt"
-    kind = Kind.CORRUPT
-    title = "Stored bytes are missing or damaged"
+    code, kind, title = "blob.corrupt", Kind.CORRUPT, "Stored bytes are missing or damaged"
 
 
 class UploadInterrupted(ModelyardError):
@@ -340,10 +303,48 @@ class UploadInterrupted(ModelyardError):
     title = "The upload ended before its last byte"
 
 
+class UploadNotFound(ModelyardError):
+    code, kind, title = "upload.not_found", Kind.NOT_FOUND, "There is no such upload"
+
+
+class UploadExpired(ModelyardError):
+    code, kind, title = "upload.expired", Kind.GONE, "The upload has expired"
+
+
+class UploadConflict(ModelyardError):
+    code = "upload.conflict"
+    kind = Kind.CONFLICT
+    title = "The upload is not where the request goes on"
+
+
+class ChecksumMismatch(ModelyardError):
+    code = "upload.checksum_mismatch"
+    kind = Kind.CHECKSUM
+    title = "The bytes do not have the promised checksum"
+
+
+class DirectUploadUnsupported(ModelyardError):
+    code = "blob.direct_upload_unsupported"
+    kind = Kind.NOT_SUPPORTED
+    title = "This store takes no direct uploads"
+
+
 class LockTimeout(ModelyardError):
-    code = "lock.timeout"
-    kind = Kind.LOCKED
-    title = "Others are working on this; try again"
+    code, kind, title = "lock.timeout", Kind.LOCKED, "Others are working on this; try again"
+
+
+class LockLost(ModelyardError):
+    code, kind, title = "lock.lost", Kind.LOCKED, "The lock was lost to another holder; try again"
+
+    @classmethod
+    def to_later(cls, name: str) -> Self:
+        return cls(f"The lock {name!a} was held too long and went to somebody else; try again.")
+
+
+class LockUnavailable(ModelyardError):
+    code = "lock.unavailable"
+    kind = Kind.UNAVAILABLE
+    title = "The lock service cannot be reached now"
 
 
 class StoreUnavailable(ModelyardError):
@@ -353,9 +354,7 @@ class StoreUnavailable(ModelyardError):
 
 
 class StoreFull(ModelyardError):
-    code = "store.full"
-    kind = Kind.UNAVAILABLE
-    title = "The artifact store is full"
+    code, kind, title = "store.full", Kind.UNAVAILABLE, "The artifact store is full"
 
 
 class DatabaseUnavailable(ModelyardError):
@@ -383,18 +382,18 @@ class NotReady(ModelyardError):
 
 
 class CollectionRefused(ModelyardError):
-    code = "gc.refused"
+    code, kind, title = "gc.refused", Kind.CONFLICT, "Every blob of the store would be removed"
+
+
+class StoreOfAnother(ModelyardError):
+    code = "store.of_another"
     kind = Kind.CONFLICT
-    title = "Every blob of the store would be removed"
+    title = "The artifact store belongs to another registry"
 
 
 class InvalidExport(ModelyardError):
-    code = "export.invalid"
-    kind = Kind.INVALID
-    title = "Not a folder that export wrote"
+    code, kind, title = "export.invalid", Kind.INVALID, "Not a folder that export wrote"
 
 
 class InvalidSettings(ModelyardError):
-    code = "settings.invalid"
-    kind = Kind.INVALID
-    title = "The settings are wrong"
+    code, kind, title = "settings.invalid", Kind.INVALID, "The settings are wrong"

@@ -4,6 +4,7 @@
 
     <root>/blobs/<2 hex>/<sha256>   a blob, read-only, never changed
     <root>/staging/<random>         bytes on their way in
+    <root>/registry                 the id of the registry whose blobs these are
     <root>/sweep.lock               keeps renewing and sweeping apart, between processes too
 
 A blob becomes visible by a rename within the file system, after its bytes are on the disk; the
@@ -27,7 +28,7 @@ from pathlib import Path
 import portalocker
 
 from application.os_errors import reason_of
-from application.ports.artifact_store import BlobInfo
+from application.ports.store_upkeep import BlobInfo
 from application.times import micros, moment
 from domain.errors import BlobNotFound, InvalidDigest, StoreFull, StoreUnavailable
 from domain.values import Digest
@@ -278,6 +279,24 @@ class BlobFolder:
                         os.unlink(entry.path)
                     count, size = count + 1, size + status.st_size
         return count, size
+
+    def claim(self, registry: str) -> str:
+        """The id in the file ``registry``, which is written first where there is none."""
+        self.prepare()
+        with as_store_errors():
+            mark, path = self._root / "registry", self.new_staging_path()
+            if not mark.exists():
+                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444)
+                try:
+                    write_all(fd, registry.encode())
+                    os.fsync(fd)
+                    with contextlib.suppress(FileExistsError):
+                        os.link(path, mark)
+                finally:
+                    os.close(fd)
+                    path.unlink()
+                sync(self._root, os.O_DIRECTORY)
+            return mark.read_text(encoding="utf-8")
 
     def probe(self) -> None:
         """Returns when a file can be made and there is room for bytes in it."""

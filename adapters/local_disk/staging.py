@@ -23,8 +23,9 @@ from adapters.local_disk.files import (
     sync,
     write_all,
 )
-from application.ports.artifact_store import BlobInfo, StagedBlob
+from application.ports.artifact_store import StagedBlob
 from application.ports.file_validator import FileSource
+from application.ports.store_upkeep import BlobInfo
 from domain.errors import StoreUnavailable
 from domain.values import Digest
 

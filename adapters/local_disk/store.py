@@ -13,8 +13,10 @@ from pathlib import Path
 
 from adapters.local_disk.files import BlobFolder, BlobReader
 from adapters.local_disk.staging import LocalStagedBlob, ThreadedSource, Threads
-from application.ports.artifact_store import ArtifactStore, BlobInfo, StagedBlob
+from application.ports.artifact_store import ArtifactStore, StagedBlob
 from application.ports.file_validator import FileSource
+from application.ports.store_upkeep import BlobInfo
+from domain.errors import DigestMismatch
 from domain.values import Digest
 
 _WRITERS = 16
@@ -67,6 +69,32 @@ class LocalDiskArtifactStore(ArtifactStore):
         finally:
             await blob.aclose()
 
+    async def put(
+        self,
+        digest: Digest,
+        chunks: AsyncIterator[bytes],
+        *,
+        size: int | None = None,  # noqa: ARG002
+    ) -> BlobInfo:
+        async with self.stage() as blob:
+            async for chunk in chunks:
+                await blob.write(chunk)
+            found, _ = await blob.finish()
+            if found != digest:
+                raise DigestMismatch.of(found, digest)
+            return await blob.commit()
+
+    async def link(
+        self,
+        digest: Digest,  # noqa: ARG002
+        *,
+        filename: str,  # noqa: ARG002
+        media_type: str,  # noqa: ARG002
+        lifetime: float,  # noqa: ARG002
+    ) -> str | None:
+        """Nobody but the service can reach a local disk."""
+        return None
+
     async def renew(self, digest: Digest) -> BlobInfo | None:
         return await self._lookers.run(self._folder.renew, digest)
 
@@ -108,6 +136,9 @@ class LocalDiskArtifactStore(ArtifactStore):
 
     async def sweep_staging(self, *, older_than: datetime, dry_run: bool) -> tuple[int, int]:
         return await self._readers.run(self._folder.sweep_staging, older_than, dry_run)
+
+    async def claim(self, registry: str) -> str:
+        return await self._lookers.run(self._folder.claim, registry)
 
     async def check(self) -> None:
         await self._lookers.run(self._folder.probe)

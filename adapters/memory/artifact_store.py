@@ -10,10 +10,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from application.ports.artifact_store import ArtifactStore, BlobInfo, StagedBlob
+from application.ports.artifact_store import ArtifactStore, StagedBlob
 from application.ports.clock import Clock
 from application.ports.file_validator import FileSource
-from domain.errors import BlobNotFound, StoreFull, StoreUnavailable
+from application.ports.store_upkeep import BlobInfo
+from domain.errors import BlobNotFound, DigestMismatch, StoreFull, StoreUnavailable
 from domain.values import Digest
 
 _CHUNK = 1 << 20
@@ -57,7 +58,7 @@ class _Staged(StagedBlob):
     async def commit(self) -> BlobInfo:
         digest, _ = await self.finish()
         await asyncio.sleep(0)
-        info = self._store.put(digest, bytes(self._content))
+        info = self._store.keep(digest, bytes(self._content))
         self._content = bytearray()
         return info
 
@@ -92,6 +93,7 @@ class MemoryArtifactStore(ArtifactStore):
         self._capacity = capacity
         self._blobs: dict[Digest, tuple[bytes, BlobInfo]] = {}
         self._staged: set[_Staged] = set()
+        self._owner: str | None = None
 
     def _now(self) -> datetime:
         return self._clock.now() if self._clock else datetime.now(UTC)
@@ -103,7 +105,7 @@ class MemoryArtifactStore(ArtifactStore):
         if self._capacity is not None and held + size > self._capacity:
             raise StoreFull(f"The store holds {self._capacity} bytes and is full.")
 
-    def put(self, digest: Digest, content: bytes) -> BlobInfo:
+    def keep(self, digest: Digest, content: bytes) -> BlobInfo:
         """Makes the bytes visible."""
         info = BlobInfo(digest, len(content), self._now())
         self._blobs[digest] = (content, info)
@@ -124,6 +126,32 @@ class MemoryArtifactStore(ArtifactStore):
             yield staged
         finally:
             self._staged.discard(staged)
+
+    async def put(
+        self,
+        digest: Digest,
+        chunks: AsyncIterator[bytes],
+        *,
+        size: int | None = None,  # noqa: ARG002
+    ) -> BlobInfo:
+        async with self.stage() as blob:
+            async for chunk in chunks:
+                await blob.write(chunk)
+            found, _ = await blob.finish()
+            if found != digest:
+                raise DigestMismatch.of(found, digest)
+            return await blob.commit()
+
+    async def link(
+        self,
+        digest: Digest,  # noqa: ARG002
+        *,
+        filename: str,  # noqa: ARG002
+        media_type: str,  # noqa: ARG002
+        lifetime: float,  # noqa: ARG002
+    ) -> str | None:
+        """There is no way to these bytes but through this process."""
+        return None
 
     async def renew(self, digest: Digest) -> BlobInfo | None:
         if digest not in self._blobs:
@@ -170,6 +198,10 @@ class MemoryArtifactStore(ArtifactStore):
     ) -> tuple[int, int]:
         """Nothing outlives a broken upload here."""
         return 0, 0
+
+    async def claim(self, registry: str) -> str:
+        self._owner = self._owner or registry
+        return self._owner
 
     async def check(self) -> None:
         self.make_room(1)

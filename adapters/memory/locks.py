@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from application.ports.lock_manager import LockManager
+from application.ports.lock_manager import Fence, LockManager
 from domain.errors import LockTimeout
 
 
@@ -20,7 +20,7 @@ class MemoryLockManager(LockManager):
         ] = WeakKeyDictionary()
 
     @asynccontextmanager
-    async def hold(self, name: str, *, timeout: float) -> AsyncIterator[None]:  # noqa: ASYNC109
+    async def hold(self, name: str, *, timeout: float) -> AsyncIterator[Fence | None]:  # noqa: ASYNC109
         """Waits in the order of asking."""
         locks = self._loops.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
         lock = locks.setdefault(name, asyncio.Lock())
@@ -32,7 +32,7 @@ class MemoryLockManager(LockManager):
                 f"Others were working on this for all of the {timeout:g} seconds waited; try again."
             ) from None
         try:
-            yield
+            yield None
         finally:
             lock.release()
 

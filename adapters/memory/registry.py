@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from types import TracebackType
 from typing import Self
+from uuid import uuid4
 
+from application.ports.lock_manager import Fence
 from application.ports.unit_of_work import (
     AliasRepository,
     ModelRepository,
@@ -23,6 +25,7 @@ from domain.errors import (
     AliasNotFound,
     DatabaseUnavailable,
     IdempotencyConflict,
+    LockLost,
     ModelExists,
     ModelNotFound,
     VersionConflict,
@@ -54,6 +57,7 @@ class Rows:
     moves: list[tuple[int, str, AliasMove]] = field(default_factory=list)
     receipts: dict[tuple[str, str], Receipt] = field(default_factory=dict)
     last_serial: int = 0
+    fences: dict[str, int] = field(default_factory=dict)
 
     def copy(self) -> Rows:
         return Rows(**{item.name: copy(getattr(self, item.name)) for item in fields(self)})
@@ -81,11 +85,13 @@ class MemoryDatabase:
     """What the units of work and the readers of one registry share.
 
     Attributes:
+        registry: the id of the registry.
         available: while False, whatever needs the database fails, a commit too.
     """
 
     def __init__(self) -> None:
         self.rows = Rows()
+        self.registry = uuid4().hex
         self.turn = asyncio.Lock()
         self.available = True
 
@@ -93,6 +99,12 @@ class MemoryDatabase:
         """Raises: DatabaseUnavailable."""
         if not self.available:
             raise DatabaseUnavailable("The database is switched off.")
+
+    async def issue_fence(self, name: str) -> int:
+        """A number above all those issued for this name before."""
+        async with self.turn:
+            number = self.rows.fences[name] = self.rows.fences.get(name, 0) + 1
+            return number
 
 
 class MemoryUnitOfWork(UnitOfWork):
@@ -144,6 +156,13 @@ class MemoryUnitOfWork(UnitOfWork):
         trace: TracebackType | None,
     ) -> None:
         self._end()
+
+    async def exclude_writers(self) -> None:
+        """There never is more than one."""
+
+    async def check_fence(self, fence: Fence | None) -> None:
+        if fence is not None and self._begun.fences.get(fence.name, 0) > fence.number:
+            raise LockLost.to_later(fence.name)
 
     def record(self, event: Event) -> None:
         self._events.append(event)

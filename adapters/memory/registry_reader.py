@@ -157,6 +157,10 @@ class MemoryBlobReferences(BlobReferences):
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
+    async def registry(self) -> str:
+        self._database.check()
+        return self._database.registry
+
     def _sizes(self) -> dict[Digest, int]:
         self._database.check()
         versions = self._database.rows.versions.values()

@@ -8,10 +8,11 @@ import orjson
 from sqlalchemy import bindparam, func, select
 
 from adapters.sql.database import Database
-from adapters.sql.tables import models, version_blobs, versions
+from adapters.sql.tables import models, registry, version_blobs, versions
 from application.ports.blob_references import NAMED_AT_MOST, BlobReferences, FileOfVersion
 from domain.values import Digest, FilePath, ModelName, VersionNumber
 
+REGISTRY = select(registry.c.id)
 REFERENCED = (
     select(version_blobs.c.sha256)
     .where(version_blobs.c.sha256.in_(bindparam("digests", expanding=True)))
@@ -37,6 +38,9 @@ NAMING = (
 class SqlBlobReferences(BlobReferences):
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def registry(self) -> str:
+        return await self._database.point(lambda db: str(db.execute(REGISTRY).scalar_one()))
 
     async def referenced(self, digests: Collection[Digest]) -> set[Digest]:
         values = {"digests": list(digests)}

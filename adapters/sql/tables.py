@@ -187,3 +187,46 @@ receipts = Table(
     Index(None, "at"),
     sqlite_with_rowid=False,
 )
+
+registry = Table(
+    "registry",
+    metadata,
+    # One row, from the first migration that has the table; also what marks the store as this one's.
+    Column("id", _ID, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+fences = Table(
+    "fences",
+    metadata,
+    Column("name", _TEXT, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("creator", _TEXT, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("length", BigInteger, nullable=True),
+    Column("received", BigInteger, nullable=False),
+    Column("concat", _TEXT, nullable=False),
+    Column("metadata", _TEXT, nullable=False),
+    Column("sha256", _SHA256, nullable=True),
+    Index(None, "expires_at"),
+    sqlite_with_rowid=False,
+)
+
+upload_segments = Table(
+    "upload_segments",
+    metadata,
+    Column("upload_id", _ID, ForeignKey("uploads.id", ondelete="CASCADE"), nullable=False),
+    Column("start", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("name", _TEXT, nullable=False),
+    PrimaryKeyConstraint("upload_id", "start"),
+    sqlite_with_rowid=False,
+)

@@ -4,14 +4,17 @@ Every adapter inherits its port and passes the port's suite in ``tests/contracts
 documents as raised is what callers may rely on.
 """
 
-from application.ports.artifact_store import ArtifactStore, BlobInfo, StagedBlob
+from application.ports.artifact_store import ArtifactStore, StagedBlob
 from application.ports.blob_references import BlobReferences
 from application.ports.clock import Clock, IdGenerator
+from application.ports.direct_uploads import DirectUpload, DirectUploads, UploadPart
 from application.ports.file_validator import FileSource, FileValidator, FileVerdict
 from application.ports.folder import Folder
-from application.ports.lock_manager import LockManager
+from application.ports.lock_manager import Fence, LockManager
 from application.ports.registry_reader import Found, Page, PageRequest, RegistryReader
 from application.ports.registry_snapshot import RegistrySnapshot
+from application.ports.segment_store import SegmentStore, StoredSegment
+from application.ports.store_upkeep import BlobInfo, StoreUpkeep
 from application.ports.unit_of_work import (
     AliasRepository,
     ModelRepository,
@@ -27,6 +30,9 @@ __all__ = [
     "BlobInfo",
     "BlobReferences",
     "Clock",
+    "DirectUpload",
+    "DirectUploads",
+    "Fence",
     "FileSource",
     "FileValidator",
     "FileVerdict",
@@ -41,7 +47,11 @@ __all__ = [
     "ReceiptRepository",
     "RegistryReader",
     "RegistrySnapshot",
+    "SegmentStore",
     "StagedBlob",
+    "StoreUpkeep",
+    "StoredSegment",
     "UnitOfWork",
+    "UploadPart",
     "VersionRepository",
 ]

@@ -5,28 +5,13 @@ A blob is named by the sha256 of its bytes and is visible only once all of them 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Protocol
 
 from application.ports.file_validator import FileSource
+from application.ports.store_upkeep import BlobInfo, StoreUpkeep
 from domain.values import Digest
-
-
-@dataclass(frozen=True, slots=True)
-class BlobInfo:
-    """A stored blob.
-
-    Attributes:
-        size: in bytes.
-        renewed_at: when it was written, or last referenced by a publish.
-    """
-
-    digest: Digest
-    size: int
-    renewed_at: datetime
 
 
 class StagedBlob(Protocol):
@@ -65,12 +50,31 @@ class StagedBlob(Protocol):
         ...
 
 
-class ArtifactStore(Protocol):
+class ArtifactStore(StoreUpkeep, Protocol):
+    """What publishing and fetching need; :class:`StoreUpkeep` is the rest of it."""
+
     def stage(self) -> AbstractAsyncContextManager[StagedBlob]:
         """Starts an incoming blob.
 
         Raises:
             StoreFull, StoreUnavailable: on entering.
+        """
+        ...
+
+    async def put(
+        self, digest: Digest, chunks: AsyncIterator[bytes], *, size: int | None = None
+    ) -> BlobInfo:
+        """Stores a stream whose digest is known beforehand; it replaces what is there.
+
+        Where this store can, without a second copy of the bytes; what ``chunks`` raises goes
+        through, and nothing is visible then.
+
+        Args:
+            size: in bytes, where it is known: a hint.
+
+        Raises:
+            DigestMismatch: the bytes have another digest.
+            StoreFull, StoreUnavailable: as for :meth:`StagedBlob.write`.
         """
         ...
 
@@ -107,24 +111,19 @@ class ArtifactStore(Protocol):
         """
         ...
 
+    async def link(
+        self, digest: Digest, *, filename: str, media_type: str, lifetime: float
+    ) -> str | None:
+        """A URL from which anybody may fetch the blob for ``lifetime`` seconds, by GET, whole or in
+        ranges; None where this store gives none. Whether the blob is there is not looked at.
+
+        Raises:
+            StoreUnavailable: no URL can be made now.
+        """
+        ...
+
     def source(self, digest: Digest, size: int) -> FileSource:
         """A stored blob, for a validator to read."""
-        ...
-
-    def list(self) -> AsyncGenerator[BlobInfo, None]:
-        """Every visible blob, in no particular order, in bounded memory."""
-        ...
-
-    async def discard(self, digest: Digest, *, unless_renewed_since: datetime) -> bool:
-        """Deletes the blob unless it was renewed at or after the given time; True when deleted."""
-        ...
-
-    async def sweep_staging(self, *, older_than: datetime, dry_run: bool) -> tuple[int, int]:
-        """Removes staged bytes of broken uploads that were last written to before ``older_than``.
-
-        Returns:
-            their number, and their bytes together; with ``dry_run`` nothing is removed.
-        """
         ...
 
     async def check(self) -> None:

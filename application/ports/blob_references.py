@@ -19,6 +19,14 @@ class FileOfVersion(NamedTuple):
 
 
 class BlobReferences(Protocol):
+    async def registry(self) -> str:
+        """The id of the registry, 32 hex digits; it goes where its rows go.
+
+        Raises:
+            DatabaseUnavailable
+        """
+        ...
+
     async def referenced(self, digests: Collection[Digest]) -> set[Digest]:
         """Those of the given digests (at most 500) that some version names.
 

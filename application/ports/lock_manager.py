@@ -7,12 +7,28 @@ decides who gets a version number, also under a lock manager that lets everybody
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """The number of this holding of the lock ``name``: a later one has a higher number.
+
+    A lock that ends by itself (a lease) gives one, drawn from the database; the holder's
+    transaction shows it (:meth:`UnitOfWork.check_fence`), so that a holder who has overslept the
+    end of its lease writes nothing.
+    """
+
+    name: str
+    number: int
+
+
 class LockManager(Protocol):
-    def hold(self, name: str, *, timeout: float) -> AbstractAsyncContextManager[None]:
+    def hold(self, name: str, *, timeout: float) -> AbstractAsyncContextManager[Fence | None]:
         """Holds the lock of this name while the block runs; it is freed when the holder dies.
+
+        Gives a fence where the lock can end before the block does, else None.
 
         Args:
             name: any text; equal names exclude one another. A holder must not ask for a second
@@ -21,7 +37,7 @@ class LockManager(Protocol):
 
         Raises:
             LockTimeout: others held it all that time.
-            StoreUnavailable: the lock service cannot be reached.
+            LockUnavailable: the lock service cannot be reached.
         """
         ...
 
@@ -29,6 +45,6 @@ class LockManager(Protocol):
         """For readiness: returns when locks can be taken.
 
         Raises:
-            StoreUnavailable: they cannot.
+            LockUnavailable: they cannot.
         """
         ...

@@ -13,6 +13,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Protocol, Self
 
+from application.ports.lock_manager import Fence
 from domain.alias import Alias, AliasMove
 from domain.events import Event
 from domain.model import Model, RetiredName
@@ -168,6 +169,22 @@ class UnitOfWork(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None: ...
+
+    async def exclude_writers(self) -> None:
+        """Waits until no other transaction writes, and keeps new ones out until this one ends.
+
+        Raises:
+            DatabaseUnavailable: others are writing for too long.
+        """
+        ...
+
+    async def check_fence(self, fence: Fence | None) -> None:
+        """Makes sure that nobody has drawn a higher number, and will until this one ends.
+
+        Raises:
+            LockLost: somebody has: whoever shows this fence holds the lock no more.
+        """
+        ...
 
     def record(self, event: Event) -> None:
         """Keeps an event, to be published once the commit has succeeded."""

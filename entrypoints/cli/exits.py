@@ -18,11 +18,14 @@ BROKEN_PIPE = 141
 
 EXIT_CODES: Mapping[Kind, int] = {
     Kind.NOT_FOUND: 3,
+    Kind.GONE: 3,
     Kind.CONFLICT: EXISTS,
     Kind.PRECONDITION_FAILED: EXISTS,
     Kind.MALFORMED: 5,
     Kind.INVALID: 5,
     Kind.RANGE: 5,
+    Kind.CHECKSUM: 5,
+    Kind.NOT_SUPPORTED: 5,
     Kind.TOO_LARGE: 5,
     Kind.UNSUPPORTED: 5,
     Kind.LOCKED: 6,

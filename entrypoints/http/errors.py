@@ -32,12 +32,15 @@ STATUS = {
     Kind.FORBIDDEN: 403,
     Kind.NOT_FOUND: 404,
     Kind.CONFLICT: 409,
+    Kind.GONE: 410,
     Kind.PRECONDITION_FAILED: 412,
     Kind.TOO_LARGE: 413,
     Kind.UNSUPPORTED: 415,
     Kind.RANGE: 416,
     Kind.INVALID: 422,
+    Kind.CHECKSUM: 460,  # of the tus protocol, 1.0
     Kind.CORRUPT: 500,
+    Kind.NOT_SUPPORTED: 501,
     Kind.LOCKED: 503,
     Kind.UNAVAILABLE: 503,
 }

@@ -19,7 +19,7 @@ from adapters.file_lock import FileLockManager
 from adapters.memory.locks import MemoryLockManager
 from adapters.no_lock import NoLockManager
 from application.ports import LockManager
-from domain.errors import LockTimeout, StoreUnavailable
+from domain.errors import LockTimeout, LockUnavailable
 from tests.contracts.lock_manager import PATIENT, LockManagerContract, held, is_free
 
 pytestmark = pytest.mark.anyio
@@ -153,9 +153,9 @@ class TestFileLockManager(LockManagerContract):
     ) -> None:
         await locks.check()
         os.rename(folder.parent, tmp_path / "unmounted")
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(LockUnavailable):
             await locks.check()
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(LockUnavailable):
             async with locks.hold("model", timeout=PATIENT):
                 pytest.fail("it is held nowhere")
         assert os.listdir(tmp_path) == ["unmounted"]
@@ -253,10 +253,10 @@ class TestFileLockManager(LockManagerContract):
     async def test_a_folder_that_cannot_be_made_is_unavailable(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("in the way")
         locks = FileLockManager(tmp_path / "file" / "locks")
-        with pytest.raises(StoreUnavailable) as caught:
+        with pytest.raises(LockUnavailable) as caught:
             await locks.check()
         assert str(tmp_path) not in caught.value.detail
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(LockUnavailable):
             async with locks.hold("model", timeout=PATIENT):
                 pytest.fail("it is held nowhere")
 
