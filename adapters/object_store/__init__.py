@@ -1,0 +1,5 @@
+"""Blobs in an object store: S3, Google Cloud Storage or Azure Blob."""
+
+from adapters.object_store.stores import Method, Stores, open_stores
+
+__all__ = ["Method", "Stores", "open_stores"]
