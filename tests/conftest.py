@@ -2,15 +2,94 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
 import pytest
 from hypothesis import settings
+from redis import Redis
+
+from tests.support.services.buckets import Place, S3Buckets
+from tests.support.services.databases import Databases
+from tests.support.services.processes import ServerMissing
+from tests.support.services.shared import OwnServers, Servers, ServersElsewhere
 
 # Machines differ: no test fails for being slow, only for being wrong.
 settings.register_profile("modelyard", deadline=None)
 settings.load_profile("modelyard")
+
+_OWN, _SERVERS = pytest.StashKey[OwnServers](), pytest.StashKey[Servers]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if (worker := getattr(config, "workerinput", None)) is not None:
+        config.stash[_SERVERS] = ServersElsewhere(tuple(worker["servers"]))
+    else:
+        config.stash[_OWN] = config.stash[_SERVERS] = OwnServers()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: pytest.Item) -> None:
+    """Tells a process of pytest-xdist whom to ask for the servers."""
+    node.workerinput["servers"] = node.config.stash[_OWN].address  # type: ignore[attr-defined]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[_SERVERS].close()
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """The event loop the service runs on."""
     return "asyncio"
+
+
+def _server(request: pytest.FixtureRequest, name: str) -> str:
+    """The URL of a server; a test without one is skipped, or fails where all must run."""
+    try:
+        return request.config.stash[_SERVERS].url(name)
+    except ServerMissing as missing:
+        if os.environ.get("CI") == "true" and not missing.excused:
+            pytest.fail(f"no server for {name}: {missing}")
+        pytest.skip(f"no server for {name}: {missing}")
+
+
+@pytest.fixture(scope="session")
+def databases(request: pytest.FixtureRequest) -> Iterator[Databases]:
+    """Databases on PostgreSQL, for tests that need several."""
+    made = Databases(_server(request, "postgres"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def postgres_url(databases: Databases) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database of the test's own."""
+    with databases.new() as url:
+        yield url
+
+
+@pytest.fixture
+def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of an empty Redis database, which no other process of the tests uses."""
+    number = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    url = urlsplit(_server(request, "redis"))._replace(path=f"/{number}").geturl()
+    with Redis.from_url(url) as redis:
+        redis.flushdb()
+        yield url
+        redis.flushdb()
+
+
+@pytest.fixture(scope="session")
+def _s3_buckets(request: pytest.FixtureRequest) -> Iterator[S3Buckets]:
+    buckets = S3Buckets(_server(request, "s3"))
+    yield buckets
+    buckets.close()
+
+
+@pytest.fixture
+def s3_bucket(_s3_buckets: S3Buckets) -> Iterator[Place]:
+    """An empty place in an S3 store."""
+    with _s3_buckets.new() as place:
+        yield place
