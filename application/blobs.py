@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from application.ports import ArtifactStore, BlobInfo, RegistryReader
+from application.ports import (
+    ArtifactStore,
+    BlobInfo,
+    DirectUpload,
+    DirectUploads,
+    RegistryReader,
+)
 from application.records import FileRecord, VersionRecord
 from application.streams import ByteStream, open_blob
 from domain.errors import FileNotFound, RequestTooLarge
@@ -52,6 +58,36 @@ class UploadBlobHandler:
 
 
 @dataclass(frozen=True, slots=True)
+class BeginDirectUpload:
+    """``size`` in bytes."""
+
+    digest: Digest
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class BeginDirectUploadHandler:
+    store: ArtifactStore
+    direct: DirectUploads
+    max_size: int
+
+    async def __call__(self, command: BeginDirectUpload) -> BlobInfo | DirectUpload:
+        """Says how to upload a blob past the service; the blob itself where it is there already.
+
+        Raises:
+            DirectUploadUnsupported: the store takes none.
+            RequestTooLarge: more than ``max_size`` bytes.
+            StoreUnavailable
+        """
+        if command.size > self.max_size:
+            raise RequestTooLarge(f"A blob has at most {self.max_size} bytes.")
+        present = await self.store.renew(command.digest)
+        if present is not None and present.size == command.size:
+            return present
+        return await self.direct.begin(command.digest, command.size)
+
+
+@dataclass(frozen=True, slots=True)
 class OpenFile:
     model: ModelName
     reference: Reference
@@ -74,6 +110,19 @@ class OpenedFile:
             StoreUnavailable
         """
         return await open_blob(self.store, Digest(self.file.sha256), start, stop)
+
+    async def link(self, lifetime: float) -> str | None:
+        """A URL of the store's own, good for so many seconds; None where it gives none.
+
+        Raises:
+            StoreUnavailable
+        """
+        return await self.store.link(
+            Digest(self.file.sha256),
+            filename=self.file.path.rsplit("/", 1)[-1],
+            media_type=self.file.media_type,
+            lifetime=lifetime,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from application.streams import Tell, checked, tell_nobody
 from domain.alias import Alias, AliasMove
 from domain.errors import (
     BlobCorrupt,
+    DigestMismatch,
     InvalidExport,
     ModelExists,
     ModelNameRetired,
@@ -168,12 +169,10 @@ class ImportHandler:
         there = await self.store.renew(digest)
         if there is not None and there.size == size:
             return False
-        async with self.store.stage() as blob:
-            async for chunk in folder.read(blob_file(digest)):
-                await blob.write(chunk)
-            if (await blob.finish()) != (digest, size):
-                raise InvalidExport(f"{blob_file(digest)} has changed since it was checked.")
-            await blob.commit()
+        try:
+            await self.store.put(digest, folder.read(blob_file(digest)), size=size)
+        except DigestMismatch:
+            raise InvalidExport(f"{blob_file(digest)} has changed since it was checked.") from None
         return True
 
     async def _insert(self, folder: Folder, entry: _CheckedModel) -> int:

@@ -94,6 +94,17 @@ class CollectGarbageHandler:
             receipts = 0 if command.dry_run else await self._forget_receipts()
         return Collected(blobs, size, kept, staged, staged_size, receipts)
 
+    async def take_turn(self, every: timedelta) -> bool:
+        """Whether nobody has collected, or begun to, for so long; the caller should then.
+
+        Raises:
+            DatabaseUnavailable
+        """
+        async with self.uow() as uow:
+            due = await uow.take_turn("gc", self.clock.now(), every)
+            await uow.commit()
+        return due
+
     async def _check_that_something_stays(self, cutoff: datetime) -> None:
         if await self.references.page(None, 1):
             return

@@ -9,24 +9,32 @@ from adapters.libmagic import LibmagicValidator
 from adapters.local_disk import LocalDiskArtifactStore
 from adapters.local_folder import LocalFolder
 from adapters.no_lock import NoLockManager
-from adapters.sql import migrate
+from adapters.object_store import Stores, open_stores
+from adapters.sql import migrate, open_database
 from adapters.sql.blob_references import SqlBlobReferences
 from adapters.sql.reader import SqlRegistryReader
 from adapters.sql.snapshot import SqlRegistrySnapshot
-from adapters.sql.sqlite import SqliteDatabase
 from adapters.sql.unit_of_work import SqlUnitOfWork
 from adapters.system import RandomIds, SystemClock
 from application.aliases import DeleteAliasHandler, RollBackAliasHandler, SetAliasHandler
-from application.blobs import OpenFileHandler, UploadBlobHandler
+from application.blobs import BeginDirectUploadHandler, OpenFileHandler, UploadBlobHandler
 from application.exporting import ExportHandler
 from application.importing import ImportHandler
 from application.maintenance import CollectGarbageHandler, VerifyHandler
 from application.models import DeleteModelHandler, RegisterModelHandler, UpdateModelHandler
 from application.publishing import PublishVersionHandler
 from application.versions import DeleteVersionHandler, UpdateVersionHandler
-from domain.errors import DatabaseMissing
 from entrypoints import audit
 from entrypoints.settings import Settings
+
+__all__ = ["Container", "build_container", "migrate"]
+
+
+def _open_stores(settings: Settings) -> Stores:
+    method, path = settings.model_storage_method, settings.model_storage_path
+    if method != "local":
+        return open_stores(method, path)
+    return Stores(LocalDiskArtifactStore(path), None, None)  # type: ignore[arg-type]
 
 
 class Container(containers.DeclarativeContainer):
@@ -37,10 +45,17 @@ class Container(containers.DeclarativeContainer):
     # --- what is shared ---
     clock = providers.Singleton(SystemClock)
     ids = providers.Singleton(RandomIds)
-    database = providers.Singleton(SqliteDatabase, settings.provided.database_url)
-    store = providers.Singleton(LocalDiskArtifactStore, settings.provided.model_storage_path)
+    database = providers.Singleton(
+        open_database,
+        settings.provided.database_url,
+        pool_size=settings.provided.database_pool_size,
+    )
+    stores = providers.Singleton(_open_stores, settings)
+    store = stores.provided.artifacts
+    segments = stores.provided.segments
+    direct = stores.provided.direct
     locks = providers.Selector(
-        settings.provided.lock_method,
+        settings.provided.locking,
         file=providers.Singleton(FileLockManager, settings.provided.lock_path),
         none=providers.Singleton(NoLockManager),
     )
@@ -86,6 +101,12 @@ class Container(containers.DeclarativeContainer):
     upload_blob = providers.Factory(
         UploadBlobHandler, store=store, max_size=settings.provided.max_upload_size
     )
+    begin_direct_upload = providers.Factory(
+        BeginDirectUploadHandler,
+        store=store,
+        direct=direct,
+        max_size=settings.provided.max_upload_size,
+    )
     open_file = providers.Factory(OpenFileHandler, reader=reader, store=store)
     collect_garbage = providers.Factory(
         CollectGarbageHandler,
@@ -106,49 +127,3 @@ def build_container(settings: Settings) -> Container:
     container = Container()
     container.settings.override(settings)
     return container
-
-
-def check_database(container: Container) -> None:
-    """Returns when this release can work on the database as it is. Blocks.
-
-    Raises:
-        DatabaseBehind: naming the command to run.
-        DatabaseUnavailable
-    """
-    migrate.check(container.database())
-
-
-def database_revisions(container: Container) -> tuple[str | None, str]:
-    """Where the database's schema is (None: nowhere), and where this release needs it. Blocks."""
-    return migrate.current(container.database()), migrate.head()
-
-
-def migrate_database(container: Container) -> bool:
-    """Brings the schema to where this release needs it; True where there was none. Blocks.
-
-    Raises:
-        DatabaseBehind: it is newer.
-    """
-    return migrate.upgrade(container.database())
-
-
-def prepare_database(container: Container, *, create: bool = True) -> bool:
-    """Migrates SQLite, which is nobody else's; checks another database. Blocks.
-
-    Returns:
-        whether it has created the registry.
-
-    Raises:
-        DatabaseMissing: there is none, and it should not be created.
-        DatabaseBehind: naming the command to run.
-    """
-    database = container.database()
-    if not create and migrate.current(database) is None:
-        raise DatabaseMissing(
-            f"There is no registry at {database.path.absolute()}; correct DATABASE_URL, "
-            "or begin a new one with 'modelyard-server migrate'."
-        )
-    if container.settings().database_url.startswith("sqlite"):
-        return migrate.upgrade(database)
-    migrate.check(database)
-    return False

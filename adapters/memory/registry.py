@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from copy import copy, deepcopy
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 from uuid import uuid4
@@ -58,6 +58,7 @@ class Rows:
     receipts: dict[tuple[str, str], Receipt] = field(default_factory=dict)
     last_serial: int = 0
     fences: dict[str, int] = field(default_factory=dict)
+    turns: dict[str, datetime] = field(default_factory=dict)
 
     def copy(self) -> Rows:
         return Rows(**{item.name: copy(getattr(self, item.name)) for item in fields(self)})
@@ -163,6 +164,13 @@ class MemoryUnitOfWork(UnitOfWork):
     async def check_fence(self, fence: Fence | None) -> None:
         if fence is not None and self._begun.fences.get(fence.name, 0) > fence.number:
             raise LockLost.to_later(fence.name)
+
+    async def take_turn(self, task: str, at: datetime, every: timedelta) -> bool:
+        last = self._begun.turns.get(task)
+        if last is not None and last + every > at:
+            return False
+        self._begun.turns[task] = at
+        return True
 
     def record(self, event: Event) -> None:
         self._events.append(event)

@@ -204,6 +204,15 @@ fences = Table(
     sqlite_with_rowid=False,
 )
 
+turns = Table(
+    "turns",
+    metadata,
+    # Tasks that one replica does for all, and when one last did.
+    Column("task", _TEXT, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 uploads = Table(
     "uploads",
     metadata,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 
 from adapters.sql.alias_repository import SqlAliasRepository
 from adapters.sql.database import Database, Transaction
+from adapters.sql.fences import check_fence, take_turn
 from adapters.sql.receipt_repository import SqlReceiptRepository
 from adapters.sql.repositories import SqlModelRepository, SqlVersionRepository
+from application.ports.lock_manager import Fence
 from application.ports.unit_of_work import UnitOfWork
 from domain.events import Event
 
@@ -60,6 +63,16 @@ class SqlUnitOfWork(UnitOfWork):
         trace: TracebackType | None,
     ) -> None:
         await self._begun.close()
+
+    async def exclude_writers(self) -> None:
+        await self._begun.exclude_writers()
+
+    async def check_fence(self, fence: Fence | None) -> None:
+        if fence is not None:
+            await self._begun.run(lambda db: check_fence(db, fence))
+
+    async def take_turn(self, task: str, at: datetime, every: timedelta) -> bool:
+        return await self._begun.run(lambda db: take_turn(db, task, at, every))
 
     def record(self, event: Event) -> None:
         self._events.append(event)

@@ -51,7 +51,7 @@ class DirectUploads(Protocol):
 
         Args:
             upload: the id that :meth:`begin` gave.
-            etags: what the store answered to each part, in their order.
+            etags: what the store answered to each part, in their order; empty: the store is asked.
 
         Raises:
             DigestMismatch: other bytes, or another number of them; they are gone.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -183,6 +183,13 @@ class UnitOfWork(Protocol):
 
         Raises:
             LockLost: somebody has: whoever shows this fence holds the lock no more.
+        """
+        ...
+
+    async def take_turn(self, task: str, at: datetime, every: timedelta) -> bool:
+        """Whether the task is due, its last turn being so long ago; it is taken with the commit.
+
+        Of several that ask at once, one is told so.
         """
         ...
 

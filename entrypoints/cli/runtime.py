@@ -35,11 +35,11 @@ def open_container(*, create: bool) -> Container:
         DatabaseBehind: another database needs ``migrate`` first.
         DatabaseUnavailable
     """
-    from entrypoints.container import prepare_database  # noqa: PLC0415
+    from entrypoints.container import migrate  # noqa: PLC0415
 
     container = build()
     try:
-        if prepare_database(container, create=create):
+        if migrate.prepare(container.database(), create=create):
             tell_of_new(container)
     except DatabaseUnavailable as error:
         raise DatabaseUnavailable(f"DATABASE_URL: {error.detail}") from None
@@ -48,8 +48,8 @@ def open_container(*, create: bool) -> Container:
 
 def tell_of_new(container: Container) -> None:
     """Says where a registry has been created: a wrong setting should not go unnoticed."""
-    path = container.database().path.absolute()
-    print(f"Created a new registry in {plain(str(path))}", file=sys.stderr)
+    place = container.database().place
+    print(f"Created a new registry in {plain(place)}", file=sys.stderr)
 
 
 def build() -> Container:

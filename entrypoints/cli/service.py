@@ -8,6 +8,7 @@ import anyio
 import typer
 from typer.core import TyperCommand
 
+from application.maintenance import claim_store
 from domain.errors import DatabaseBehind, InvalidSettings, StoreFull, StoreUnavailable
 from entrypoints.cli import exits
 from entrypoints.cli.options import UPKEEP, Json, add
@@ -66,18 +67,19 @@ def migrate(
 
     Make a backup first. Several processes may do so at once: one works, the others wait.
     """
-    from entrypoints.container import database_revisions, migrate_database  # noqa: PLC0415
+    from entrypoints.container import migrate as schema  # noqa: PLC0415
 
     container = build()
-    before, needed = database_revisions(container)
+    database = container.database()
+    before, needed = schema.current(database), schema.head()
     if check and before != needed:
         raise DatabaseBehind(
             f"The database is at {before or 'no revision'} and this release needs {needed}; "
             "run 'modelyard-server migrate'."
         )
-    if migrate_database(container):
+    if schema.upgrade(database):
         tell_of_new(container)
-    container.database().dispose()
+    database.dispose()
     document = {"revision": needed, "previous_revision": before, "changed": before != needed}
     told = f"Migrated the database from {before or 'nothing'} to {needed}."
     if before == needed:
@@ -90,9 +92,18 @@ def _check_storage(container: Container) -> None:
 
     Raises:
         InvalidSettings: no bytes can be kept there.
+        StoreOfAnother: those of another registry are.
     """
+
+    async def check() -> None:
+        try:
+            await container.store().check()
+            await claim_store(container.store(), container.references())
+        finally:
+            await container.database().close()
+
     try:
-        anyio.run(container.store().check)
+        anyio.run(check)
     except StoreFull:
         return
     except StoreUnavailable as error:

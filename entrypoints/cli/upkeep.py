@@ -86,13 +86,17 @@ def _names(files: list[FileOfVersion]) -> str:
     return "".join(f"  {file.model}@{file.version}/{file.path}" for file in files)
 
 
+def _store_place(container: Container) -> str:
+    settings = container.settings()
+    path = settings.model_storage_path
+    return str(Path(path).absolute()) if settings.model_storage_method == "local" else path
+
+
 def stats(json: Json = False) -> None:
     """Count what the registry holds, and say where that is."""
 
     async def work(container: Container) -> tuple[RegistryStats, dict[str, str]]:
-        folder = container.settings().model_storage_path
-        paths = {"database": container.database().path, "store": folder}
-        looked_at = {name: str(path.absolute()) for name, path in paths.items()}
+        looked_at = {"database": container.database().place, "store": _store_place(container)}
         return await container.reader().stats(), looked_at
 
     counted, looked_at = with_registry(work)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
-from domain.errors import CrossSiteRequest
-from entrypoints.container import Container, build_container, check_database
+from application.maintenance import claim_store
+from domain.errors import CrossSiteRequest, StoreFull, StoreUnavailable
+from entrypoints.container import Container, build_container, migrate
 from entrypoints.http.errors import Problem, add_error_handlers, problems
 from entrypoints.http.middleware import AnswerHead, Observe, SameSite
-from entrypoints.http.routes import aliases, files, models, service, versions
+from entrypoints.http.routes import aliases, blobs, files, models, service, versions
+from entrypoints.http.upkeep import collect_regularly
 from entrypoints.settings import load_settings
 
 _REF = "#/components/schemas/{model}"
@@ -31,8 +34,15 @@ def create_app(container: Container) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        check_database(container)  # whichever server runs this, and however it was started
+        migrate.check(
+            container.database()
+        )  # whichever server runs this, and however it was started
+        with suppress(StoreFull, StoreUnavailable):  # what is stored may still be read
+            await claim_store(container.store(), container.references())
+        upkeep = asyncio.create_task(collect_regularly(container))
         yield
+        upkeep.cancel()
+        await asyncio.gather(upkeep, return_exceptions=True)
         await container.database().close()
 
     app = FastAPI(
@@ -49,7 +59,7 @@ def create_app(container: Container) -> FastAPI:
     app.add_middleware(SameSite)
     app.add_middleware(Observe)  # around the others
     add_error_handlers(app)
-    for router in (versions.router, files.router, models.router, aliases.router):
+    for router in (versions.router, files.router, models.router, aliases.router, blobs.router):
         app.include_router(router, prefix="/api/v1")
     app.include_router(service.router)
     service.add_pages(app)

@@ -268,3 +268,24 @@ class AliasTarget(_Strict):
     """Where an alias should point."""
 
     version: int = Field(ge=1, le=2**31 - 1, examples=[1])
+
+
+class NewDirectUpload(_Strict):
+    """A blob to upload straight to the object store."""
+
+    size: int = Field(ge=0, le=1 << 50, description="In bytes", examples=[7])
+
+
+class FinishedParts(_Strict):
+    """A direct upload whose parts have all been PUT."""
+
+    upload_id: str = Field(
+        min_length=1, max_length=2000, description="From its beginning", examples=["4f5c"]
+    )
+    size: int = Field(ge=0, le=1 << 50, description="In bytes", examples=[7])
+    etags: Annotated[list[str], _at_most(10_000)] = Field(
+        default_factory=list,
+        max_length=10_000,
+        description="What the store answered to each part, in order; else it is asked",
+        examples=[["9a0364b9e99bb480dd25e1f0284c8555"]],
+    )

@@ -1,4 +1,4 @@
-"""Beyond one machine: the registry's id, fences of leases, uploads in several requests.
+"""Beyond one machine: the registry's id, fences of leases, turns of tasks, uploads in several requests.
 
 Only adds tables: releases that know 0001 alone go on working beside it.
 
@@ -35,11 +35,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_fences")),
         sqlite_with_rowid=False,
     )
+    op.create_table(
+        "turns",
+        sa.Column("task", _TEXT, nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("task", name=op.f("pk_turns")),
+        sqlite_with_rowid=False,
+    )
     _create_uploads()
 
 
 def downgrade() -> None:
-    for table in ("upload_segments", "uploads", "fences", "registry"):
+    for table in ("upload_segments", "uploads", "turns", "fences", "registry"):
         op.drop_table(table)
 
 

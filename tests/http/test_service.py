@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from application.ports import RegistryReader
-from entrypoints.container import build_container, prepare_database
+from entrypoints.container import build_container, migrate
 from entrypoints.http.app import create_app
 from entrypoints.settings import Settings
 from tests.http.wire import exchange, head, problem_of
@@ -142,7 +142,7 @@ def test_readiness_asks_no_list(tmp_path: Path) -> None:
         model_storage_path=tmp_path / "artifacts",
     )
     container = build_container(settings)
-    prepare_database(container)
+    migrate.prepare(container.database())
 
     async def ask() -> httpx.Response:
         with container.reader.override(PointReads(container.reader())):

@@ -41,7 +41,7 @@ from domain.errors import (
 )
 from domain.values import AliasName, FilePath, ModelName, VersionNumber, parse_reference
 from domain.version import Parent, ValidationMode, VersionDetails
-from entrypoints.container import Container, build_container, prepare_database
+from entrypoints.container import Container, build_container, migrate
 from entrypoints.settings import Settings
 from tests.support.server import environment_for
 
@@ -52,7 +52,7 @@ T = TypeVar("T")
 def _empty_database() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         container = _container(Path(folder))
-        prepare_database(container)
+        migrate.prepare(container.database())
         anyio.run(container.database().close)
         return Path(folder, "modelyard.db").read_bytes()
 
@@ -600,12 +600,12 @@ import anyio
 from adapters.local_folder import LocalFolder
 from application.exporting import Export
 from application.importing import Import
-from entrypoints.container import build_container, prepare_database
+from entrypoints.container import build_container, migrate
 from entrypoints.settings import load_settings
 
 what, folder, steps = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 container = build_container(load_settings())
-prepare_database(container)
+migrate.prepare(container.database())
 
 def die():
     global steps

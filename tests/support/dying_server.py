@@ -36,7 +36,7 @@ import portalocker
 from fastapi import FastAPI
 from sqlalchemy import Engine, event
 
-from entrypoints.container import Container, prepare_database
+from entrypoints.container import Container, migrate
 from entrypoints.http.app import create_app, create_app_from_environment
 from tests.support.server import ROOT, environment_for
 from tests.support.soundness import settings_for
@@ -135,7 +135,7 @@ def _serve() -> None:
     steps = Steps(last_words=2)
     steps.install()
     app = create_app_from_environment()
-    prepare_database(app.state.container)
+    migrate.prepare(app.state.container.database())
     uvicorn.run(
         _Marked(app, steps),
         port=int(os.environ["PORT"]),
@@ -268,7 +268,7 @@ def _carry_out(job: Job, mouth: int, container: Container, app: FastAPI) -> None
     steps.install()
     container.settings.override(settings_for(Path(job.folder)))
     if not job.prepared:
-        prepare_database(container)
+        migrate.prepare(container.database())
 
     async def request() -> httpx.Response:
         if job.prepared:

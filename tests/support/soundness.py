@@ -12,7 +12,7 @@ from typing import TypeVar
 from application.maintenance import Collected, CollectGarbage, Verified
 from application.ports import PageRequest
 from application.records import VersionRecord
-from entrypoints.container import Container, build_container, migrate_database
+from entrypoints.container import Container, build_container, migrate
 from entrypoints.settings import Settings
 
 T = TypeVar("T")
@@ -58,8 +58,8 @@ def on(folder: Path, work: Callable[[Container], Awaitable[T]], **changed: objec
     container = build_container(settings_for(folder, **changed))
 
     async def scoped() -> T:
-        if not container.database().path.exists():
-            await asyncio.to_thread(migrate_database, container)
+        if not container.database().exists():
+            await asyncio.to_thread(migrate.upgrade, container.database())
         try:
             return await work(container)
         finally:
@@ -84,7 +84,7 @@ async def _look(container: Container) -> Sight:
             break
     for found in versions.values():
         found.sort(key=lambda version: version.version)
-    root = container.settings().model_storage_path
+    root = Path(container.settings().model_storage_path)
     return Sight(
         verified=await container.verify()(),
         versions=versions,

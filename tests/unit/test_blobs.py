@@ -78,7 +78,7 @@ async def test_a_blob_that_was_cut_is_replaced_when_its_size_is_announced(
     handle = UploadBlobHandler(registry.store, CAPACITY)
     digest = digest_of(b"bytes")
     for size, mended in ((5, True), (None, False)):
-        registry.store.put(digest, b"byt")
+        registry.store.keep(digest, b"byt")
         info, created = await handle(UploadBlob(digest, in_chunks(b"bytes"), size))
         assert (created, info.size) == ((True, 5) if mended else (False, 3))
         assert (registry.store.content(digest) == b"bytes") is mended

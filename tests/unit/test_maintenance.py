@@ -247,8 +247,8 @@ async def test_a_sound_store_is_clean(registry: Registry) -> None:
 async def test_a_changed_blob_is_found_whether_a_version_names_it_or_not(
     registry: Registry,
 ) -> None:
-    registry.store.put(NAMED, b"mamed")
-    registry.store.put(ORPHAN, b"orphaN")
+    registry.store.keep(NAMED, b"mamed")
+    registry.store.keep(ORPHAN, b"orphaN")
     verified = await registry.verify()
     assert set(verified.corrupt) == {NAMED, ORPHAN}
     assert verified.missing == ()
@@ -256,7 +256,7 @@ async def test_a_changed_blob_is_found_whether_a_version_names_it_or_not(
 
 
 async def test_a_blob_that_was_cut_short_is_told_of_once(registry: Registry) -> None:
-    registry.store.put(NAMED, b"nam")
+    registry.store.keep(NAMED, b"nam")
     verified = await registry.verify()
     assert (verified.corrupt, verified.missing) == ((NAMED,), ())
 

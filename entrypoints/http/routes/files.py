@@ -1,4 +1,4 @@
-"""Files of versions out, blobs in."""
+"""Files of versions."""
 
 from __future__ import annotations
 
@@ -9,34 +9,29 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
-from application.blobs import OpenedFile, OpenFile, UploadBlob
+from application.blobs import OpenedFile, OpenFile
 from application.records import FileRecord
 from application.streams import primed
 from domain.errors import (
     AliasNotFound,
     BlobCorrupt,
-    BlobNotFound,
-    DigestMismatch,
     FileNotFound,
     InvalidAliasName,
-    InvalidDigest,
     InvalidModelName,
     InvalidReference,
     ModelNotFound,
     RangeNotSatisfiable,
-    RequestTooLarge,
-    UploadInterrupted,
     VersionNotFound,
 )
 from domain.values import VersionNumber
+from entrypoints.container import Container
 from entrypoints.http.archives import tar_size, tar_stream, zip_stream
-from entrypoints.http.bodies import JsonRoute, body_chunks, check_announced
-from entrypoints.http.deps import DigestParam, ModelParam, ReferenceParam, Services, none_match
+from entrypoints.http.bodies import JsonRoute
+from entrypoints.http.deps import ModelParam, ReferenceParam, Services, none_match
 from entrypoints.http.errors import problems
 from entrypoints.http.examples import MANIFEST, example
 from entrypoints.http.ranges import parse_range
 from entrypoints.http.replies import StreamReply, attachment, json_reply
-from entrypoints.http.schemas import SHA256
 
 router = APIRouter(route_class=JsonRoute)
 _FIND = (
@@ -61,14 +56,6 @@ class ManifestReply:
     next_page_token: None
     size: int
     digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class BlobReply:
-    """A stored blob; ``size`` in bytes."""
-
-    sha256: str
-    size: int
 
 
 @router.get(
@@ -103,6 +90,26 @@ def _headers(opened: OpenedFile, pinned: bool) -> dict[str, str]:
     }
 
 
+async def _redirect(request: Request, services: Container, opened: OpenedFile) -> Response | None:
+    """Where the bytes are fetched from the store itself; None where they come from here."""
+    settings, asked = services.settings(), _prefers_redirect(request)
+    if settings.downloads != "redirect" and not asked:
+        return None
+    url = await opened.link(settings.link_lifetime)
+    if url is None:
+        return None
+    headers = {"Location": url, "Cache-Control": "no-store", "ETag": f'"{opened.file.sha256}"'}
+    if asked:
+        headers["Preference-Applied"] = "redirect"
+    return Response(status_code=307, headers=headers)
+
+
+def _prefers_redirect(request: Request) -> bool:
+    """RFC 7240: preferences in a list, each perhaps with parameters, in any case."""
+    asked = ",".join(request.headers.getlist("prefer")).lower().split(",")
+    return any(preference.partition(";")[0].strip() == "redirect" for preference in asked)
+
+
 @router.get(
     "/models/{name}/versions/{ref}/files/{path:path}",
     tags=["files"],
@@ -113,17 +120,24 @@ def _headers(opened: OpenedFile, pinned: bool) -> dict[str, str]:
         200: {"description": "The bytes, of their media type", "content": _OF_ANY_TYPE},
         206: {"description": "The bytes of the Range", "content": _OF_ANY_TYPE},
         304: {"description": "Unchanged since the ETag in If-None-Match"},
+        307: {"description": "The bytes are at Location, in the object store"},
         **problems(*_FIND, FileNotFound, RangeNotSatisfiable, BlobCorrupt),
     },
 )
 async def download_file(
     request: Request, services: Services, name: ModelParam, ref: ReferenceParam, path: FilePathParam
 ) -> Response:
-    """Takes `Range`, `If-Range` and `If-None-Match`; the ETag is the sha256."""
+    """Takes `Range`, `If-Range` and `If-None-Match`; the ETag is the sha256.
+
+    With `Prefer: redirect`, or where the service is set up so, the answer leads to a URL of the
+    object store that is good for a few minutes.
+    """
     opened = await services.open_file()(OpenFile(name, ref, path))
     headers = _headers(opened, isinstance(ref, VersionNumber))
     if not none_match(request, opened.file.sha256):
         return Response(status_code=304, headers=headers)
+    if redirect := await _redirect(request, services, opened):
+        return redirect
     size, status, span = opened.file.size, 200, None
     if request.headers.get("if-range", headers["ETag"]) == headers["ETag"]:
         span = parse_range(request.headers.get("range", ""), size)
@@ -199,47 +213,3 @@ async def download_archive(
         stream, media_type = zip_stream(version, store), "application/zip"
     # Primed, so that a lost blob can still be told.
     return StreamReply(await primed(stream), 200, headers, media_type)
-
-
-@router.put(
-    "/blobs/{sha256}",
-    tags=["blobs"],
-    status_code=201,
-    response_model=BlobReply,
-    operation_id="upload_blob",
-    summary="Upload bytes ahead of a publish",
-    openapi_extra={"requestBody": {"required": True, "content": _BYTES}},
-    responses={
-        200: example({"sha256": SHA256, "size": 0}, "It was there already; its age is renewed"),
-        201: example({"sha256": SHA256, "size": 0}, "Stored"),
-        **problems(UploadInterrupted, RequestTooLarge, DigestMismatch, InvalidDigest),
-    },
-)
-async def upload_blob(request: Request, services: Services, sha256: DigestParam) -> Response:
-    """The raw body, streamed. A blob that no version names within a day is collected."""
-    most = services.settings().max_upload_size
-    check_announced(request, most, f"A blob has at most {most} bytes.")
-    announced = request.headers.get("content-length")
-    size = None if announced is None else int(announced)
-    info, created = await services.upload_blob()(UploadBlob(sha256, body_chunks(request), size))
-    return json_reply(BlobReply(info.digest, info.size), 201 if created else 200)
-
-
-@router.head(
-    "/blobs/{sha256}",
-    tags=["blobs"],
-    response_class=Response,
-    operation_id="stat_blob",
-    summary="Ask whether a blob is there",
-    responses={
-        200: {"description": "It is; its size is the Content-Length"},
-        **problems(BlobNotFound, InvalidDigest),
-    },
-)
-async def stat_blob(services: Services, sha256: DigestParam) -> Response:
-    """To skip an upload that is not needed."""
-    info = await services.store().stat(sha256)
-    if info is None:
-        raise BlobNotFound(f"There is no blob {sha256}.")
-    headers = {"Content-Length": str(info.size), "ETag": f'"{sha256}"'}
-    return Response(headers=headers, media_type="application/octet-stream")
