@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 from application.ports import (
     ArtifactStore,
     Clock,
+    Fence,
     FileSource,
     FileValidator,
     FileVerdict,
@@ -36,6 +37,7 @@ from domain.errors import (
     IdempotencyConflict,
     InvalidManifest,
     InvalidRequest,
+    LockUnavailable,
     ModelNotFound,
     ParentNotFound,
     RequestTooLarge,
@@ -287,10 +289,7 @@ class PublishVersionHandler:
         validation: Validation,
         fingerprint: str,
     ) -> VersionNumber:
-        async with (
-            self.locks.hold(f"publish:{command.model}", timeout=self.lock_timeout) as fence,
-            self.uow() as uow,
-        ):
+        async with self._in_line(command.model) as fence, self.uow() as uow:
             await uow.check_fence(fence)
             await self._check_bytes(manifest)
             at = self.clock.now()
@@ -315,6 +314,19 @@ class PublishVersionHandler:
             uow.record(VersionPublished(model.name, number, command.actor, at))
             await uow.commit()
         return number
+
+    @asynccontextmanager
+    async def _in_line(self, model: ModelName) -> AsyncIterator[Fence | None]:
+        """Behind whoever publishes to the model now; or beside them, where no lock can be had.
+
+        Contenders then hold one another up in the database, which decides in any case.
+        """
+        async with AsyncExitStack() as stack:
+            fence = None
+            with suppress(LockUnavailable):
+                lock = self.locks.hold(f"publish:{model}", timeout=self.lock_timeout)
+                fence = await stack.enter_async_context(lock)
+            yield fence
 
     async def _check_bytes(self, manifest: Manifest) -> None:
         """Makes sure that no garbage collection removed a blob before the version named it.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.file_lock import FileLockManager
 from adapters.local_disk import LocalDiskArtifactStore
 from adapters.memory.registry import MemoryDatabase
 from adapters.memory.registry_reader import MemoryBlobReferences
@@ -19,7 +20,9 @@ from domain.errors import (
     CollectionRefused,
     DatabaseUnavailable,
     LockTimeout,
+    LockUnavailable,
     ModelyardError,
+    StoreOfAnother,
     StoreUnavailable,
 )
 from domain.values import Digest, FilePath, ModelName
@@ -51,6 +54,34 @@ async def test_an_old_blob_that_no_version_names_is_collected(registry: Registry
     collected = await registry.collect()
     assert collected == Collected(blobs=1, size=6, kept=1, staged=0, staged_size=0, receipts=0)
     assert await registry.blobs() == {NAMED}
+
+
+async def test_the_store_of_another_registry_is_left_alone(registry: Registry) -> None:
+    other = Registry()
+    other.store = registry.store
+    await registry.collect()
+    with pytest.raises(StoreOfAnother, match=registry.database.registry):
+        await other.collect(grace=timedelta(0), force=True)
+    assert await registry.blobs() == {NAMED, ORPHAN}
+
+
+async def test_nothing_is_collected_without_a_lock(registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "locks").write_bytes(b"not a folder")
+    registry.locks = FileLockManager(tmp_path / "locks")
+    registry.clock.advance(LONG)
+    with pytest.raises(LockUnavailable):
+        await registry.collect()
+    assert await registry.blobs() == {NAMED, ORPHAN}
+
+
+async def test_of_many_replicas_one_takes_the_turn(registry: Registry) -> None:
+    collect, every = registry.handlers.collect_garbage(), timedelta(hours=1)
+    turns = await asyncio.gather(*(collect.take_turn(every) for _ in range(5)))
+    assert sorted(turns) == [False, False, False, False, True]
+    registry.clock.advance(every - timedelta(seconds=1))
+    assert not await collect.take_turn(every)
+    registry.clock.advance(timedelta(seconds=1))
+    assert await collect.take_turn(every)
 
 
 async def test_a_blob_within_its_grace_is_kept(registry: Registry) -> None:

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import anyio
 import pytest
 
+from adapters.file_lock import FileLockManager
 from adapters.memory.artifact_store import MemoryArtifactStore
 from adapters.memory.clock import FixedClock
 from adapters.memory.registry import MemoryDatabase
@@ -420,6 +422,14 @@ async def test_a_replay_shows_the_version_as_it_is_now(registry: Registry) -> No
     await registry.publish(key="k")
     changed = await registry.update_version(1, {"description": "better"})
     assert (await registry.publish(key="k")).version == changed
+
+
+async def test_where_no_lock_can_be_had_the_database_decides(tmp_path: Path) -> None:
+    (tmp_path / "locks").write_bytes(b"not a folder")
+    registry = Registry(locks=FileLockManager(tmp_path / "locks"))
+    await registry.register()
+    published = await asyncio.gather(*(registry.publish(a_file(str(n))) for n in range(10)))
+    assert sorted(one.version.record.version for one in published) == list(range(1, 11))
 
 
 async def test_a_replay_does_not_wait_in_line(registry: Registry) -> None:
