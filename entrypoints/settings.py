@@ -35,8 +35,8 @@ def _database(url: str) -> str:
     return url
 
 
-def _redis(url: str | None) -> str | None:
-    if url is not None and urlsplit(url).scheme not in {"redis", "rediss", "unix"}:
+def _redis(url: str) -> str:
+    if urlsplit(url).scheme not in {"redis", "rediss", "unix"}:
         raise ValueError("not a URL such as redis://host:6379/0")
     return url
 
@@ -87,8 +87,10 @@ class Settings(BaseSettings):
     lock_lease: float = Field(
         15.0, ge=1, le=3600, description="seconds after which Redis frees the lock of a dead holder"
     )
-    redis_url: Annotated[str | None, AfterValidator(_redis)] = Field(
-        None, description="for LOCK_METHOD=redis: redis://:password@host:6379/0", repr=False
+    redis_url: Annotated[str, AfterValidator(_redis)] = Field(
+        "redis://127.0.0.1:6379/0",
+        description="for LOCK_METHOD=redis: redis://:password@host:6379/0",
+        repr=False,
     )
     validation: ValidationMode = Field(
         ValidationMode.ENFORCE,
@@ -139,8 +141,6 @@ class Settings(BaseSettings):
             )
         if self.lock_method == "postgres" and self.embedded:
             raise ValueError("LOCK_METHOD: postgres needs a DATABASE_URL of PostgreSQL")
-        if self.lock_method == "redis" and self.redis_url is None:
-            raise ValueError("REDIS_URL: LOCK_METHOD=redis needs one, as redis://host:6379/0")
         return self
 
     @property
