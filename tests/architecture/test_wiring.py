@@ -21,12 +21,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def settings_in(folder: Path, **others: Any) -> Settings:
-    return Settings(
-        _env_file=None,
-        database_url=f"sqlite:///{folder / 'rows.db'}",
-        model_storage_path=folder / "artifacts",
-        **others,
-    )
+    places = {
+        "database_url": f"sqlite:///{folder / 'rows.db'}",
+        "model_storage_path": folder / "artifacts",
+    }
+    return Settings(_env_file=None, **{**places, **others})
 
 
 @pytest.fixture(params=["file", "none"])
@@ -98,10 +97,21 @@ def test_every_setting_has_a_default_and_a_description() -> None:
         assert field.description, name
 
 
+def _settings(folder: Path, **chosen: str) -> Settings:
+    """What a choice needs besides."""
+    paths = {"s3": "s3://bucket/a", "gcs": "gs://bucket/a", "azure": "az://container/a"}
+    others: dict[str, Any] = {}
+    if path := paths.get(chosen.get("model_storage_method", "")):
+        others["model_storage_path"] = path
+    if chosen.get("lock_method") == "postgres":
+        others["database_url"] = "postgresql://nobody@127.0.0.1/nothing"
+    return settings_in(folder, **{**chosen, **others})
+
+
 def test_every_method_of_storage_and_locking_can_be_chosen(tmp_path: Path) -> None:
     for name in ("lock_method", "model_storage_method"):
         for choice in _choices(name):
-            container = build_container(settings_in(tmp_path, **{name: choice}))
+            container = build_container(_settings(tmp_path, **{name: choice}))
             assert container.locks() is not None
             assert container.store() is not None
 

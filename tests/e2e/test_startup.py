@@ -48,12 +48,17 @@ def assert_refused(ended: subprocess.CompletedProcess[str], code: int, *words: s
 @pytest.mark.parametrize(
     ("name", "value", "hint"),
     [
-        ("database_url", f"postgresql://modelyard:{SECRET}@db/modelyard", "sqlite:///"),
+        ("database_url", f"mysql://modelyard:{SECRET}@db/modelyard", "postgresql://"),
         ("database_url", f"modelyard:{SECRET}", "sqlite:///"),
         ("database_url", "sqlite:///:memory:", "file"),
         ("database_url", "sqlite://", "file"),
         ("model_storage_method", SECRET, "'local'"),
+        ("model_storage_method", "s3", "s3://bucket/prefix"),
+        ("model_storage_path", "s3://bucket/prefix", "MODEL_STORAGE_METHOD"),
+        ("downloads", SECRET, "'proxy'"),
         ("lock_method", SECRET, "'none'"),
+        ("lock_method", "postgres", "DATABASE_URL"),
+        ("redis_url", f"http://:{SECRET}@host", "redis://"),
         ("lock_timeout", "0", "greater than 0"),
         ("port", SECRET, "integer"),
         ("port", "65536", "65535"),
