@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import settings
-from redis import Redis
 
-from tests.support.services.buckets import Place, S3Buckets
-from tests.support.services.databases import Databases
 from tests.support.services.processes import ServerMissing
 from tests.support.services.shared import OwnServers, Servers, ServersElsewhere
+
+if TYPE_CHECKING:  # what most tests do without is imported by the fixtures that need it
+    from tests.support.services.buckets import AzureContainers, GcsBuckets, Place, S3Buckets
+    from tests.support.services.databases import Databases
 
 # Machines differ: no test fails for being slow, only for being wrong.
 settings.register_profile("modelyard", deadline=None)
@@ -58,6 +60,8 @@ def _server(request: pytest.FixtureRequest, name: str) -> str:
 @pytest.fixture(scope="session")
 def databases(request: pytest.FixtureRequest) -> Iterator[Databases]:
     """Databases on PostgreSQL, for tests that need several."""
+    from tests.support.services.databases import Databases
+
     made = Databases(_server(request, "postgres"))
     yield made
     made.close()
@@ -73,6 +77,8 @@ def postgres_url(databases: Databases) -> Iterator[str]:
 @pytest.fixture
 def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of an empty Redis database, which no other process of the tests uses."""
+    from redis import Redis
+
     number = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
     url = urlsplit(_server(request, "redis"))._replace(path=f"/{number}").geturl()
     with Redis.from_url(url) as redis:
@@ -83,13 +89,47 @@ def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def _s3_buckets(request: pytest.FixtureRequest) -> Iterator[S3Buckets]:
-    buckets = S3Buckets(_server(request, "s3"))
-    yield buckets
-    buckets.close()
+    from tests.support.services.buckets import S3Buckets
+
+    made = S3Buckets(_server(request, "s3"))
+    yield made
+    made.close()
 
 
 @pytest.fixture
 def s3_bucket(_s3_buckets: S3Buckets) -> Iterator[Place]:
     """An empty place in an S3 store."""
     with _s3_buckets.new() as place:
+        yield place
+
+
+@pytest.fixture(scope="session")
+def _gcs_buckets(request: pytest.FixtureRequest) -> Iterator[GcsBuckets]:
+    from tests.support.services.buckets import GcsBuckets
+
+    made = GcsBuckets(_server(request, "gcs"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def gcs_bucket(_gcs_buckets: GcsBuckets) -> Iterator[Place]:
+    """An empty place in Google Cloud Storage."""
+    with _gcs_buckets.new() as place:
+        yield place
+
+
+@pytest.fixture(scope="session")
+def _azure_containers(request: pytest.FixtureRequest) -> Iterator[AzureContainers]:
+    from tests.support.services.buckets import AzureContainers
+
+    made = AzureContainers(_server(request, "azure"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def azure_container(_azure_containers: AzureContainers) -> Iterator[Place]:
+    """An empty place in Azure Blob."""
+    with _azure_containers.new() as place:
         yield place

@@ -12,6 +12,10 @@ from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
 import pytest
+from google.api_core.exceptions import PreconditionFailed
+from google.cloud import storage  # type: ignore[import-untyped]
+from obstore.exceptions import AlreadyExistsError
+from obstore.store import AzureStore
 from redis import Redis
 from redis.exceptions import TimeoutError as NoAnswer
 
@@ -72,6 +76,36 @@ def test_s3_keeps_what_it_is_given_for_one_test(s3_bucket: Place, attempt: str) 
     client.create_multipart_upload(Bucket=s3_bucket.bucket, Key=key)
     assert client.get_object(Bucket=s3_bucket.bucket, Key=key)["Body"].read() == b"bytes"
     client.close()
+
+
+@pytest.mark.parametrize("attempt", ["first", "second"])
+def test_google_cloud_storage_keeps_what_it_is_given(
+    gcs_bucket: Place, monkeypatch: pytest.MonkeyPatch, attempt: str
+) -> None:
+    for name, value in gcs_bucket.environ.items():
+        monkeypatch.setenv(name, value)
+    client = storage.Client()
+    bucket = client.bucket(gcs_bucket.bucket)
+    assert list(client.list_blobs(bucket)) == []
+    blob = bucket.blob(f"{gcs_bucket.prefix}/a b")
+    blob.upload_from_string(b"bytes", if_generation_match=0)
+    assert blob.download_as_bytes() == b"bytes"
+    with pytest.raises(PreconditionFailed):
+        blob.upload_from_string(b"other", if_generation_match=0)
+    client.close()
+
+
+def test_azure_keeps_what_it_is_given(
+    azure_container: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in azure_container.environ.items():
+        monkeypatch.setenv(name, value)
+    store = AzureStore.from_url(azure_container.path)
+    assert list(store.list()) == []
+    store.put("a b", b"bytes", mode="create")
+    assert store.get("a b").bytes() == b"bytes"
+    with pytest.raises(AlreadyExistsError):
+        store.put("a b", b"other", mode="create")
 
 
 def test_postgres_keeps_its_rows_and_its_port_when_killed() -> None:

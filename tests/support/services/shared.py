@@ -17,12 +17,15 @@ from socket import create_connection
 from typing import Protocol
 
 from tests.support.services import launchers
+from tests.support.services.azurite import azure_server
 from tests.support.services.processes import LOOPBACK, ServerMissing, ServerProcess
 
 _LAUNCHERS: Mapping[str, Callable[[], AbstractContextManager[ServerProcess]]] = {
     "postgres": launchers.postgres_server,
     "redis": launchers.redis_server,
     "s3": launchers.s3_server,
+    "gcs": launchers.gcs_server,
+    "azure": azure_server,
 }
 _LONGEST_START_SECONDS = 600.0
 
