@@ -54,7 +54,6 @@ from domain.values import (
     Digest,
     FilePath,
     ModelName,
-    VersionNumber,
     check_actor,
     unique,
 )
@@ -171,12 +170,12 @@ class PublishVersionHandler:
                 await blob.commit()
             validation = Validation.of(self.mode, self.validator.engine, arrival.findings)
             try:
-                number = await self._insert(command, manifest, details, validation, fingerprint)
+                version = await self._insert(command, manifest, details, validation, fingerprint)
             except IdempotencyConflict:
                 if replay := await self._replay(command, fingerprint):
                     return replay
                 raise
-        return Published(await self.reader.version(command.model, number), replayed=False)
+        return Published(version, replayed=False)
 
     # --- the bytes ------------------------------------------------------------------------------
 
@@ -288,7 +287,7 @@ class PublishVersionHandler:
         details: PublishDetails,
         validation: Validation,
         fingerprint: str,
-    ) -> VersionNumber:
+    ) -> Found[VersionRecord]:
         async with self._in_line(command.model) as fence, self.uow() as uow:
             await uow.check_fence(fence)
             await self._check_bytes(manifest)
@@ -296,24 +295,25 @@ class PublishVersionHandler:
             model = await self._model(uow, command, details, at)
             await _check_parents(uow, details.version)
             number = await uow.models.allocate(model, at)
-            await uow.versions.add(
-                details.version.version(
-                    model_id=model.id,
-                    number=number,
-                    manifest=manifest,
-                    validation=validation,
-                    creator=command.actor,
-                    at=at,
-                )
+            version = details.version.version(
+                model_id=model.id,
+                number=number,
+                manifest=manifest,
+                validation=validation,
+                creator=command.actor,
+                at=at,
             )
+            await uow.versions.add(version)
             for alias in details.aliases:
                 await point_alias(uow, model, alias, number, actor=command.actor, at=at)
+            if details.aliases:  # they raised its revision
+                version = await uow.versions.get(model, number)
             if (key := command.idempotency_key) is not None:
                 receipt = Receipt(command.actor, key, fingerprint, model.id, number, at)
                 await uow.receipts.add(receipt)
             uow.record(VersionPublished(model.name, number, command.actor, at))
             await uow.commit()
-        return number
+        return Found(VersionRecord.of(version, model.name, details.aliases), version.etag)
 
     @asynccontextmanager
     async def _in_line(self, model: ModelName) -> AsyncIterator[Fence | None]:

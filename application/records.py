@@ -5,10 +5,12 @@ Storage builds these straight from rows; the entrypoints write them out as they 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from domain.values import JsonScalar
+from domain.version import Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,35 @@ class VersionRecord:
     validation: ValidationRecord
     created_at: datetime
     updated_at: datetime
+
+    @classmethod
+    def of(cls, version: Version, model: str, aliases: Iterable[str]) -> VersionRecord:
+        """What a reader gives of this version, of the model of this name."""
+        manifest, validation = version.manifest, version.validation
+        return cls(
+            model=model,
+            version=version.number,
+            description=version.description,
+            parameters=dict(version.parameters),
+            metrics=dict(version.metrics),
+            tags=dict(version.tags),
+            aliases=sorted(aliases),
+            files=[
+                FileRecord(f.path, f.size, f.sha256, f.media_type, f.format) for f in manifest.files
+            ],
+            size=manifest.size,
+            digest=manifest.digest,
+            creator=version.creator,
+            source=version.source,
+            parents=[ParentRecord(parent.model, parent.version) for parent in version.parents],
+            validation=ValidationRecord(
+                validation.verdict,
+                validation.engine,
+                [FindingRecord(f.code, f.severity, f.message, f.path) for f in validation.findings],
+            ),
+            created_at=version.created_at,
+            updated_at=version.updated_at,
+        )
 
 
 @dataclass(frozen=True, slots=True)

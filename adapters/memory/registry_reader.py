@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cmp_to_key
@@ -27,12 +26,8 @@ from application.ports.registry_reader import (
 from application.records import (
     AliasMoveRecord,
     AliasRecord,
-    FileRecord,
-    FindingRecord,
     ModelRecord,
-    ParentRecord,
     RegistryStats,
-    ValidationRecord,
     VersionRecord,
 )
 from application.times import micros
@@ -220,33 +215,9 @@ def _model_record(rows: Rows, model: Model) -> ModelRecord:
 
 
 def _version_record(rows: Rows, version: Version) -> VersionRecord:
-    this, validation = (version.model_id, version.number), version.validation
+    this = version.model_id, version.number
     named = (a.name for a in rows.aliases.values() if (a.model_id, a.version) == this)
-    return VersionRecord(
-        model=rows.models[version.model_id].name,
-        version=version.number,
-        description=version.description,
-        parameters=deepcopy(version.parameters),
-        metrics=dict(version.metrics),
-        tags=dict(version.tags),
-        aliases=sorted(named),
-        files=[
-            FileRecord(f.path, f.size, f.sha256, f.media_type, f.format)
-            for f in version.manifest.files
-        ],
-        size=version.manifest.size,
-        digest=version.manifest.digest,
-        creator=version.creator,
-        source=version.source,
-        parents=[ParentRecord(parent.model, parent.version) for parent in version.parents],
-        validation=ValidationRecord(
-            validation.verdict,
-            validation.engine,
-            [FindingRecord(f.code, f.severity, f.message, f.path) for f in validation.findings],
-        ),
-        created_at=version.created_at,
-        updated_at=version.updated_at,
-    )
+    return VersionRecord.of(version, rows.models[version.model_id].name, named)
 
 
 def _alias_record(rows: Rows, alias: Alias) -> AliasRecord:
