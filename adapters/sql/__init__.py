@@ -6,8 +6,6 @@ a database of :mod:`adapters.sql.database` decides where and how they run.
 
 from __future__ import annotations
 
-from sqlalchemy import make_url
-
 from adapters.sql.database import Database
 from adapters.sql.sqlite import SqliteDatabase
 
@@ -22,7 +20,7 @@ def open_database(url: str, *, pool_size: int = 10) -> Database:
     Raises:
         InvalidSettings: the URL asks for something that is not supported.
     """
-    if make_url(url).get_backend_name() == "sqlite":
+    if url.startswith("sqlite"):
         return SqliteDatabase(url)
     from adapters.sql.postgres import PostgresDatabase  # noqa: PLC0415 - asyncpg, for whom it is
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Select
 
-from adapters.sql.mapping import AnyRow
+from adapters.sql.mapping import AnyRow, Values
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -76,6 +76,14 @@ class Database(Protocol):
 
     async def point(self, work: Work[T]) -> T:
         """Runs a read of a few rows that indexes find.
+
+        Raises:
+            DatabaseUnavailable
+        """
+        ...
+
+    async def first(self, statement: Select[Any], values: Values) -> AnyRow | None:
+        """The first row of one of the module constants that are point reads, on the fast path.
 
         Raises:
             DatabaseUnavailable

@@ -11,7 +11,7 @@ from sqlalchemy import PrimaryKeyConstraint, UniqueConstraint
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from adapters.sql.tables import metadata
-from domain.errors import DatabaseUnavailable, ModelyardError
+from domain.errors import DatabaseUnavailable, ModelyardError, SearchTooCostly
 
 _UNIQUE = re.compile(r"UNIQUE constraint failed: (.+)")
 _OUTSIDE_CAUSES = frozenset(
@@ -51,7 +51,7 @@ def violated(error: IntegrityError) -> str | None:
 
     PostgreSQL names it; SQLite names the columns of a unique one, and nothing of a foreign key.
     """
-    named = getattr(error.orig, "constraint_name", None)
+    named = getattr(getattr(error.orig, "__cause__", None), "constraint_name", None)
     if isinstance(named, str):
         return named
     match = _UNIQUE.search(str(error.orig))
@@ -68,6 +68,14 @@ def refusing(errors: Mapping[str, Callable[[], ModelyardError]]) -> Iterator[Non
         if refused is None:
             raise
         raise refused() from error
+
+
+def too_costly(seconds: float) -> SearchTooCostly:
+    """The error for a search that has had its time."""
+    return SearchTooCostly(
+        f"The search was given up after {seconds:g} seconds; narrow it by a model, a time, or "
+        "=, <, > or IN on a tag, a metric or a parameter, or take out LIKE and ILIKE."
+    )
 
 
 def is_busy(error: DBAPIError) -> bool:

@@ -23,6 +23,7 @@ from adapters.sql.lists import MODEL_KEY, SORT_LIMIT, Scan, find
 from adapters.sql.mapping import (
     SEPARATOR,
     AnyRow,
+    Values,
     to_alias_record,
     to_model_record,
     to_move_record,
@@ -135,9 +136,8 @@ class SqlRegistryReader(RegistryReader):
         self._sort_limit = sort_limit
 
     async def model(self, name: ModelName) -> Found[ModelRecord]:
-        return await self._database.point(
-            lambda db: to_model_record(_one(db, MODEL, {"name": name}) or _no_model(name))
-        )
+        row = await self._database.first(MODEL, {"name": name})
+        return to_model_record(row or _no_model(name))
 
     async def models(self, page: PageRequest) -> Page[ModelRecord]:
         def work(db: Connection) -> Page[ModelRecord]:
@@ -147,17 +147,18 @@ class SqlRegistryReader(RegistryReader):
         return await self._database.search(work)
 
     async def version(self, model: ModelName, reference: Reference) -> Found[VersionRecord]:
-        def work(db: Connection) -> Found[VersionRecord]:
-            match reference:
-                case Latest():
-                    row = _one(db, VERSION_LATEST, {"name": model})
-                case AliasName():
-                    row = _one(db, VERSION_BY_ALIAS, {"name": model, "alias": reference})
-                case _:
-                    row = _one(db, VERSION_BY_NUMBER, {"name": model, "number": int(reference)})
-            return to_version_record(row or _no_version(db, model, reference))
-
-        return await self._database.point(work)
+        values: Values = {"name": model}
+        match reference:
+            case Latest():
+                statement = VERSION_LATEST
+            case AliasName():
+                statement, values["alias"] = VERSION_BY_ALIAS, reference
+            case _:
+                statement, values["number"] = VERSION_BY_NUMBER, int(reference)
+        row = await self._database.first(statement, values)
+        if row is None:
+            await self._database.point(lambda db: _no_version(db, model, reference))
+        return to_version_record(row)
 
     async def versions(
         self, page: PageRequest, *, model: ModelName | None = None
@@ -173,11 +174,10 @@ class SqlRegistryReader(RegistryReader):
         return await self._database.search(work)
 
     async def alias(self, model: ModelName, alias: AliasName) -> Found[AliasRecord]:
-        def work(db: Connection) -> Found[AliasRecord]:
-            row = _one(db, ALIAS, {"name": model, "alias": alias})
-            return to_alias_record(row or _no_alias(db, model, alias))
-
-        return await self._database.point(work)
+        row = await self._database.first(ALIAS, {"name": model, "alias": alias})
+        if row is None:
+            await self._database.point(lambda db: _no_version(db, model, alias))
+        return to_alias_record(row)
 
     async def aliases(self, model: ModelName, page: PageRequest) -> Page[AliasRecord]:
         def work(db: Connection) -> Page[AliasRecord]:
@@ -241,10 +241,6 @@ def _no_version(db: Connection, model: ModelName, reference: Reference) -> NoRet
             raise VersionNotFound(f"{model!a} has no version.")
         case _:
             raise VersionNotFound.numbered(reference, model)
-
-
-def _no_alias(db: Connection, model: ModelName, alias: AliasName) -> NoReturn:
-    _no_version(db, model, alias)
 
 
 def _page(

@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError
 
 from adapters.sql.database import Database, Snapshot, Transaction, Work
 from adapters.sql.errors import is_busy, translate_outages
-from adapters.sql.mapping import AnyRow
+from adapters.sql.mapping import AnyRow, Values
 from adapters.sql.tables import models
 from adapters.sql.threads import Search, finish, new_threads
 from domain.errors import DatabaseUnavailable
@@ -97,6 +97,9 @@ class SqliteDatabase(Database):
                 if not is_busy(error):
                     raise
         return await self.search(work)
+
+    async def first(self, statement: Select[Any], values: Values) -> AnyRow | None:
+        return await self.point(lambda db: db.execute(statement, values).first())
 
     async def search(self, work: Work[T], *, limited: bool = True) -> T:
         search = Search(self._search_limit if limited else math.inf)

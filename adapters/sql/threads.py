@@ -14,8 +14,7 @@ from anyio import CancelScope
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from adapters.sql.errors import is_interrupted, translate_outages
-from domain.errors import SearchTooCostly
+from adapters.sql.errors import is_interrupted, too_costly, translate_outages
 
 T = TypeVar("T")
 
@@ -42,6 +41,12 @@ async def finish(
         DatabaseUnavailable
     """
     future = asyncio.get_running_loop().run_in_executor(executor, function)
+    with translate_outages():
+        return await settle(future, on_cancel=on_cancel)
+
+
+async def settle(future: asyncio.Future[T], *, on_cancel: Callable[[], None] = lambda: None) -> T:
+    """Waits for the end of what goes on by itself, also when the waiting task is cancelled."""
     cancelled: asyncio.CancelledError | None = None
     while not future.done():
         with CancelScope(shield=cancelled is not None):
@@ -53,8 +58,7 @@ async def finish(
     if cancelled is not None:
         future.exception()  # Nobody is there to be told of it.
         raise cancelled
-    with translate_outages():
-        return future.result()
+    return future.result()
 
 
 class Search:
@@ -83,17 +87,10 @@ class Search:
             yield
         except DBAPIError as error:
             if is_interrupted(error) and not self._stopped:
-                raise _too_costly(self._seconds) from error
+                raise too_costly(self._seconds) from error
             raise
         finally:
             driver.set_progress_handler(None, 0)
 
     def _is_over(self) -> bool:
         return self._stopped or time.monotonic() > self._deadline
-
-
-def _too_costly(seconds: float) -> SearchTooCostly:
-    return SearchTooCostly(
-        f"The search was given up after {seconds:g} seconds; narrow it by a model, a time, or "
-        "=, <, > or IN on a tag, a metric or a parameter, or take out LIKE and ILIKE."
-    )
