@@ -31,8 +31,7 @@ from tests.support.services.processes import (
 
 S3_KEY, S3_SECRET, S3_REGION = "testkey", "testsecret", "us-east-1"
 POSTGRES_CONNECTIONS = 300
-REDIS_DATABASES = 256
-_REDIS_OPTIONS = ("--save", "", "--appendonly", "no", "--databases", str(REDIS_DATABASES))
+REDIS_OPTIONS = ("--save", "", "--appendonly", "no", "--databases", "256")
 _GCS_OPTIONS = ("-scheme=http", "-backend=memory", "-log-level=error", f"-host={LOOPBACK}")
 _SEAWEED_PARTS = ("s3", "master", "volume", "filer", "admin")
 _INITDB_OPTIONS = (
@@ -88,7 +87,7 @@ def redis_server() -> AbstractContextManager[ServerProcess]:
     return running(
         ServerProcess(
             url=url,
-            command=[f"{binary}", "--bind", LOOPBACK, "--port", str(port), *_REDIS_OPTIONS],
+            command=[f"{binary}", "--bind", LOOPBACK, "--port", str(port), *REDIS_OPTIONS],
             folder=new_folder("redis"),
             answers=lambda: redis_answers(url),
         )

@@ -12,12 +12,14 @@ import socketserver
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
+from functools import cached_property
 from socket import create_connection
 from typing import Protocol
 
 from tests.support.services import launchers
 from tests.support.services.azurite import azure_server
+from tests.support.services.containers import IMAGES, container, docker_answers
 from tests.support.services.processes import LOOPBACK, ServerMissing, ServerProcess
 
 _LAUNCHERS: Mapping[str, Callable[[], AbstractContextManager[ServerProcess]]] = {
@@ -58,11 +60,21 @@ class OwnServers(Servers):
                 raise self._missing[name]
             if name not in self._urls:
                 try:
-                    self._urls[name] = self._started.enter_context(_LAUNCHERS[name]()).url
+                    self._urls[name] = self._start(name)
                 except ServerMissing as missing:
                     self._missing[name] = missing
                     raise
             return self._urls[name]
+
+    def _start(self, name: str) -> str:
+        if name in IMAGES and self._docker_answers:
+            with suppress(ServerMissing):
+                return self._started.enter_context(container(name))
+        return self._started.enter_context(_LAUNCHERS[name]()).url
+
+    @cached_property
+    def _docker_answers(self) -> bool:
+        return docker_answers()
 
     @property
     def address(self) -> tuple[str, int]:
