@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.services.processes import ServerMissing
-from tests.support.services.shared import OwnServers, Servers, ServersElsewhere
+from tests.support.services.shared import OwnServers, Servers, ServersElsewhere, given
 
 if TYPE_CHECKING:  # what most tests do without is imported by the fixtures that need it
     from tests.support.services.buckets import AzureContainers, GcsBuckets, Place, S3Buckets
@@ -39,6 +39,14 @@ def pytest_configure_node(node: pytest.Item) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     config.stash[_SERVERS].close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whichever test is the first to use a server waits until npm or Docker has fetched it."""
+    fetching = {"databases", "redis_url", "_s3_buckets", "_gcs_buckets", "_azure_containers"}
+    for item in items:
+        if fetching.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.timeout(600))
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +82,27 @@ def postgres_url(databases: Databases) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def migrated_template(databases: Databases) -> Iterator[str]:
+    """The name of a database with the schema, to be copied."""
+    from adapters.sql import migrate, open_database
+
+    def fill(url: str) -> None:
+        database = open_database(url)
+        migrate.upgrade(database)
+        database.dispose()
+
+    with databases.template(fill) as name:
+        yield name
+
+
+@pytest.fixture
+def migrated_postgres_url(databases: Databases, migrated_template: str) -> Iterator[str]:
+    """The URL of a PostgreSQL database of the test's own that has the schema."""
+    with databases.new(migrated_template) as url:
+        yield url
+
+
 @pytest.fixture
 def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of an empty Redis database, which no other process of the tests uses."""
@@ -91,7 +120,7 @@ def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
 def _s3_buckets(request: pytest.FixtureRequest) -> Iterator[S3Buckets]:
     from tests.support.services.buckets import S3Buckets
 
-    made = S3Buckets(_server(request, "s3"))
+    made = S3Buckets(_server(request, "s3"), given("s3"))
     yield made
     made.close()
 
@@ -123,7 +152,7 @@ def gcs_bucket(_gcs_buckets: GcsBuckets) -> Iterator[Place]:
 def _azure_containers(request: pytest.FixtureRequest) -> Iterator[AzureContainers]:
     from tests.support.services.buckets import AzureContainers
 
-    made = AzureContainers(_server(request, "azure"))
+    made = AzureContainers(_server(request, "azure"), given("azure"))
     yield made
     made.close()
 

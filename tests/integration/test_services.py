@@ -59,6 +59,10 @@ def test_a_database_can_be_the_copy_of_a_filled_one(databases: Databases) -> Non
                 assert query(url, "UPDATE filled SET answer = answer + 1 RETURNING answer") == 43
 
 
+def test_a_database_can_hold_an_empty_registry(migrated_postgres_url: str) -> None:
+    assert query(migrated_postgres_url, "SELECT count(*) FROM models") == 0
+
+
 def test_redis_keeps_what_it_is_given(redis_url: str) -> None:
     with Redis.from_url(redis_url) as redis:
         assert redis.keys() == []

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import hmac
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -48,14 +48,17 @@ class S3Buckets:
     """A bucket that every test finds empty.
 
     It is one for all tests of a process: SeaweedFS takes 0.2 s for the first object in a bucket.
+
+    Args:
+        given: the credentials, under their usual names, where they are not those of the tests.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, given: Mapping[str, str] = MappingProxyType({})) -> None:
         self._environ = {
             "AWS_ENDPOINT_URL": url,
-            "AWS_ACCESS_KEY_ID": os.environ.get("AWS_ACCESS_KEY_ID", S3_KEY),
-            "AWS_SECRET_ACCESS_KEY": os.environ.get("AWS_SECRET_ACCESS_KEY", S3_SECRET),
-            "AWS_REGION": os.environ.get("AWS_REGION", S3_REGION),
+            "AWS_ACCESS_KEY_ID": given.get("AWS_ACCESS_KEY_ID", S3_KEY),
+            "AWS_SECRET_ACCESS_KEY": given.get("AWS_SECRET_ACCESS_KEY", S3_SECRET),
+            "AWS_REGION": given.get("AWS_REGION", S3_REGION),
             "AWS_ALLOW_HTTP": "true",
         }
         self._bucket = _new_name()
@@ -122,14 +125,16 @@ class GcsBuckets:
 
 
 class AzureContainers:
-    """A new container of Azure Blob for every test."""
+    """A new container of Azure Blob for every test.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        given: the credentials, under their usual names, where they are not Azurite's.
+    """
+
+    def __init__(self, url: str, given: Mapping[str, str] = MappingProxyType({})) -> None:
         self._environ = {
-            "AZURE_STORAGE_ACCOUNT_NAME": os.environ.get(
-                "AZURE_STORAGE_ACCOUNT_NAME", AZURE_ACCOUNT
-            ),
-            "AZURE_STORAGE_ACCOUNT_KEY": os.environ.get("AZURE_STORAGE_ACCOUNT_KEY", AZURE_KEY),
+            "AZURE_STORAGE_ACCOUNT_NAME": given.get("AZURE_STORAGE_ACCOUNT_NAME", AZURE_ACCOUNT),
+            "AZURE_STORAGE_ACCOUNT_KEY": given.get("AZURE_STORAGE_ACCOUNT_KEY", AZURE_KEY),
             "AZURE_STORAGE_ENDPOINT": url,
             "AZURE_ALLOW_HTTP": "true",
         }

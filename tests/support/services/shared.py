@@ -32,6 +32,15 @@ _LAUNCHERS: Mapping[str, Callable[[], AbstractContextManager[ServerProcess]]] = 
 _LONGEST_START_SECONDS = 600.0
 
 
+def given(name: str) -> Mapping[str, str]:
+    """The environment where it names the server of that kind, and so may hold its credentials."""
+    return os.environ if _variable(name) in os.environ else {}
+
+
+def _variable(name: str) -> str:
+    return f"TEST_{name.upper()}_URL"
+
+
 class Servers(Protocol):
     """What a test session can ask for."""
 
@@ -53,7 +62,7 @@ class OwnServers(Servers):
         self._desk: _Desk | None = None
 
     def url(self, name: str) -> str:
-        if named := os.environ.get(f"TEST_{name.upper()}_URL"):
+        if named := given(name).get(_variable(name)):
             return named
         with self._locks[name]:
             if name in self._missing:
@@ -81,7 +90,7 @@ class OwnServers(Servers):
         """Where other processes ask for these servers, with ``ServersElsewhere``."""
         if self._desk is None:
             self._desk = _Desk(self)
-            threading.Thread(target=self._desk.serve_forever, daemon=True).start()
+            threading.Thread(target=self._desk.serve_forever, args=(0.1,), daemon=True).start()
         host, port = self._desk.server_address[:2]
         return str(host), int(port)
 
