@@ -25,6 +25,7 @@ from sqlalchemy import (
     or_,
 )
 
+from adapters.sql.folding import fold, folded
 from adapters.sql.tables import (
     FORMATS,
     HEAD,
@@ -162,7 +163,7 @@ def compare(column: ColumnElement[Any], operator: str, value: Value) -> Conditio
         case "LIKE":
             return column.like(_pattern(str(value)), escape="\\")
         case "ILIKE":
-            return column.ilike(_pattern(str(value)), escape="\\")
+            return folded(column).like(fold(_pattern(str(value))), escape="\\")
     if isinstance(value, datetime):
         value = micros(value)
     bound = literal(value, Double) if isinstance(value, float) else literal(value)

@@ -23,6 +23,7 @@ from sqlalchemy.exc import DBAPIError
 
 from adapters.sql.database import Database, Snapshot, Transaction, Work
 from adapters.sql.errors import is_busy, translate_outages
+from adapters.sql.folding import fold
 from adapters.sql.mapping import AnyRow, Values
 from adapters.sql.tables import models
 from adapters.sql.threads import Search, finish, new_threads
@@ -330,15 +331,8 @@ def _next(rows: Iterator[AnyRow], read: Callable[[AnyRow], T]) -> list[T]:
         return [read(row) for row in islice(rows, _FETCHED)]
 
 
-def _lower(text: str | None) -> str | None:
-    """Lower case by Unicode, letter by letter, so that a pattern and a text meet in any context."""
-    if text is None or text.isascii():
-        return text and text.lower()
-    return "".join(map(str.lower, text))
-
-
 def _prepare(connection: Any, _record: object) -> None:
-    connection.create_function("lower", 1, _lower, deterministic=True)
+    connection.create_function("lower", 1, lambda text: text and fold(text), deterministic=True)
     for pragma in (
         "foreign_keys = ON",
         "synchronous = FULL",

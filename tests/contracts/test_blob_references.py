@@ -14,6 +14,12 @@ class TestSqliteBlobReferences(BlobReferencesContract):
         return in_sqlite
 
 
+class TestPostgresBlobReferences(BlobReferencesContract):
+    @pytest.fixture
+    def registry(self, in_postgres: Registry) -> Registry:
+        return in_postgres
+
+
 class TestMemoryBlobReferences(BlobReferencesContract):
     @pytest.fixture
     def registry(self, in_memory: Registry) -> Registry:

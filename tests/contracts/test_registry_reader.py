@@ -14,6 +14,12 @@ class TestSqliteRegistryReader(RegistryReaderContract):
         return in_sqlite
 
 
+class TestPostgresRegistryReader(RegistryReaderContract):
+    @pytest.fixture
+    def registry(self, in_postgres: Registry) -> Registry:
+        return in_postgres
+
+
 class TestMemoryRegistryReader(RegistryReaderContract):
     @pytest.fixture
     def registry(self, in_memory: Registry) -> Registry:

@@ -14,6 +14,12 @@ class TestSqliteUnitOfWork(UnitOfWorkContract):
         return in_sqlite
 
 
+class TestPostgresUnitOfWork(UnitOfWorkContract):
+    @pytest.fixture
+    def registry(self, in_postgres: Registry) -> Registry:
+        return in_postgres
+
+
 class TestMemoryUnitOfWork(UnitOfWorkContract):
     @pytest.fixture
     def registry(self, in_memory: Registry) -> Registry:

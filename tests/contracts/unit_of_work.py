@@ -8,6 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from application.ports.lock_manager import Fence
 from application.ports.registry_reader import PageRequest
 from application.ports.unit_of_work import Receipt, UnitOfWork
 from domain.alias import AliasMove
@@ -15,6 +16,7 @@ from domain.errors import (
     AliasNotFound,
     DatabaseUnavailable,
     IdempotencyConflict,
+    LockLost,
     ModelExists,
     ModelNotFound,
     VersionConflict,
@@ -22,7 +24,7 @@ from domain.errors import (
     VersionNotFound,
 )
 from domain.events import ModelRegistered
-from domain.model import RetiredName
+from domain.model import Model, RetiredName
 from domain.values import AliasName, Latest, ModelName, VersionNumber
 from tests.support.registry import (
     EPOCH,
@@ -149,17 +151,118 @@ class UnitOfWorkContract:
         self, registry: Registry
     ) -> None:
         async def wait_in_line() -> None:
-            async with registry.uow():
+            async with registry.uow() as uow:
+                await uow.models.get(CHURN)
                 pytest.fail("the line was not kept")
 
+        await register(registry)
         async with registry.uow() as uow:
+            model = await uow.models.get(CHURN)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(wait_in_line)
-                await anyio.sleep(0.01)
+                await anyio.sleep(0.05)
                 tasks.cancel_scope.cancel()
+            model.describe("It was not their turn.", LATER)
+            await uow.models.save(model)
+            await uow.commit()
+        async with registry.uow() as uow:
+            assert (await uow.models.get(CHURN)) == model
+
+    async def test_who_excludes_writers_is_alone_among_all_who_write(
+        self, registry: Registry
+    ) -> None:
+        models = [await register(registry, f"m{index}") for index in range(4)]
+        writing, ready, barrier = 0, 0, anyio.Event()
+
+        async def line_up() -> None:
+            nonlocal ready
+            ready += 1
+            if ready == 7:
+                barrier.set()
+            await barrier.wait()
+
+        async def write(model: Model) -> None:
+            nonlocal writing
+            await line_up()
+            for _ in range(3):
+                async with registry.uow() as uow:
+                    writing += 1
+                    number = await uow.models.allocate(model, LATER)
+                    await uow.versions.add(a_version(model, number))
+                    await anyio.lowlevel.checkpoint()
+                    writing -= 1
+                    await uow.commit()
+
+        async def exclude() -> None:
+            await line_up()
+            for _ in range(3):
+                async with registry.uow() as uow:
+                    await uow.exclude_writers()
+                    await uow.exclude_writers()
+                    seen = (await registry.reader.stats()).versions
+                    for _ in range(5):
+                        assert writing == 0
+                        await anyio.lowlevel.checkpoint()
+                    assert (await registry.reader.stats()).versions == seen
+
+        async with anyio.create_task_group() as tasks:
+            for model in models:
+                tasks.start_soon(write, model)
+            for _ in range(3):
+                tasks.start_soon(exclude)
+        assert (await registry.reader.stats()).versions == 12
+
+    # --- fences and turns ---
+
+    async def test_a_fence_holds_until_a_higher_number_is_drawn(self, registry: Registry) -> None:
+        first, other = await registry.fence("gc"), await registry.fence("other")
+        assert (first, other) == (1, 1)
+        async with registry.uow() as uow:
+            await uow.check_fence(None)
+            await uow.check_fence(Fence("gc", first))
+            await uow.check_fence(Fence("never drawn", 1))
+        second = await registry.fence("gc")
+        assert second > first
+        async with registry.uow() as uow:
+            await uow.check_fence(Fence("gc", second))
+            with pytest.raises(LockLost):
+                await uow.check_fence(Fence("gc", first))
+
+    async def test_a_number_is_drawn_after_those_who_have_shown_theirs(
+        self, registry: Registry
+    ) -> None:
+        fence = Fence("gc", await registry.fence("gc"))
+        drawn: list[int] = []
+
+        async def draw() -> None:
+            drawn.append(await registry.fence("gc"))
+
+        async with anyio.create_task_group() as tasks, registry.uow() as uow:
+            await uow.check_fence(fence)
+            tasks.start_soon(draw)
+            await anyio.sleep(0.05)
+            assert drawn == []
             await uow.models.add(a_model())
             await uow.commit()
-        await register(registry, "other")
+        assert drawn == [2]
+
+    async def test_of_many_who_want_a_turn_one_has_it(self, registry: Registry) -> None:
+        turns: list[bool] = []
+
+        async def ask() -> None:
+            async with registry.uow() as uow:
+                turns.append(await uow.take_turn("gc", LATER, timedelta(minutes=5)))
+                await uow.commit()
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(6):
+                tasks.start_soon(ask)
+        assert sorted(turns) == [False] * 5 + [True]
+        async with registry.uow() as uow:
+            assert await uow.take_turn("other", LATER, timedelta(minutes=5))
+            assert await uow.take_turn("gc", LATER + timedelta(minutes=5), timedelta(minutes=5))
+        async with registry.uow() as uow:
+            assert await uow.take_turn("gc", LATER + timedelta(minutes=6), timedelta(minutes=5))
 
     async def test_two_units_that_read_check_and_write_do_not_lose_an_update(
         self, registry: Registry

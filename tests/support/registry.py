@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -13,11 +15,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
+import asyncpg  # type: ignore[import-untyped]
+
 from adapters.memory.registry import MemoryDatabase, MemoryUnitOfWork
 from adapters.memory.registry_reader import MemoryBlobReferences, MemoryRegistryReader
 from adapters.memory.registry_snapshot import MemoryRegistrySnapshot
 from adapters.sql import migrate
 from adapters.sql.blob_references import SqlBlobReferences
+from adapters.sql.database import Database
+from adapters.sql.fences import SqlFences
 from adapters.sql.reader import SqlRegistryReader
 from adapters.sql.snapshot import SqlRegistrySnapshot
 from adapters.sql.sqlite import SqliteDatabase
@@ -38,7 +44,8 @@ EPOCH = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Registry:
-    """``failing`` makes everything that needs the storage fail while its block runs."""
+    """``failing`` makes what needs the storage fail while its block runs, a commit at least;
+    ``fence`` draws a number for the lock of a name."""
 
     uow: Callable[[], UnitOfWork]
     reader: RegistryReader
@@ -46,6 +53,7 @@ class Registry:
     events: list[Event]
     failing: Callable[[], AbstractContextManager[None]]
     snapshot: Callable[[], RegistrySnapshot]
+    fence: Callable[[str], Awaitable[int]]
 
 
 def memory_registry() -> Registry:
@@ -65,6 +73,7 @@ def memory_registry() -> Registry:
         events,
         failing,
         lambda: MemoryRegistrySnapshot(database),
+        database.issue_fence,
     )
 
 
@@ -80,15 +89,54 @@ def full_disk() -> Iterator[None]:
 
 
 def sqlite_registry(database: SqliteDatabase) -> Registry:
+    return _sql_registry(database, full_disk)
+
+
+def postgres_registry(url: str, database: Database) -> Registry:
+    @contextmanager
+    def cut_off() -> Iterator[None]:
+        end_connections(url)
+        yield
+
+    return _sql_registry(database, cut_off)
+
+
+def _sql_registry(
+    database: Database, failing: Callable[[], AbstractContextManager[None]]
+) -> Registry:
     events: list[Event] = []
     return Registry(
         lambda: SqlUnitOfWork(database, events.extend),
         SqlRegistryReader(database),
         SqlBlobReferences(database),
         events,
-        full_disk,
+        failing,
         lambda: SqlRegistrySnapshot(database),
+        SqlFences(database).issue,
     )
+
+
+def end_connections(url: str) -> None:
+    """Ends every connection to this PostgreSQL database, as a restart of the server does."""
+    run_apart(
+        url,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid != pg_backend_pid()",
+    )
+
+
+def run_apart(url: str, statement: str) -> list[Any]:
+    """The rows of a statement on a connection of its own, whatever event loop is running."""
+
+    async def run() -> list[Any]:
+        connection = await asyncpg.connect(url)
+        try:
+            return list(await connection.fetch(statement))
+        finally:
+            await connection.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, run()).result()
 
 
 @cache
