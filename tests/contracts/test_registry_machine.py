@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,8 +11,15 @@ from uuid import uuid4
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
+from adapters.sql.postgres import PostgresDatabase
 from application.ports.registry_reader import PageRequest
 from domain.alias import Alias
 from domain.errors import AliasNotFound, ModelExists
@@ -23,7 +31,9 @@ from tests.support.registry import (
     a_manifest,
     a_model,
     a_version,
+    empty,
     memory_registry,
+    postgres_registry,
     retired_names,
     sqlite_database,
     sqlite_registry,
@@ -270,6 +280,18 @@ class SqliteRegistryMachine(RegistryMachine):
         super().teardown()
 
 
+class PostgresRegistryMachine(RegistryMachine):
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.database = PostgresDatabase(url)
+        self.loop.run(empty(self.database))
+        self.registry = postgres_registry(url, self.database)
+
+    def teardown(self) -> None:
+        self.loop.run(self.database.close())
+        super().teardown()
+
+
 class MemoryRegistryMachine(RegistryMachine):
     def __init__(self) -> None:
         super().__init__()
@@ -281,3 +303,10 @@ SqliteRegistryMachine.TestCase.settings = RUNS
 MemoryRegistryMachine.TestCase.settings = RUNS
 TestSqliteRegistry = SqliteRegistryMachine.TestCase
 TestMemoryRegistry = MemoryRegistryMachine.TestCase
+
+
+def test_postgres_registry(migrated_postgres_url: str) -> None:
+    run_state_machine_as_test(
+        partial(PostgresRegistryMachine, migrated_postgres_url),  # type: ignore[arg-type]
+        settings=RUNS,
+    )

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +28,7 @@ from application.filters import (
 from application.ports.registry_reader import Page, PageRequest
 from domain.values import AliasName, FilePath, ModelName
 from domain.version import Manifest
+from tests.integration.conftest import Fresh
 from tests.support.aio import Loop
 from tests.support.registry import (
     EPOCH,
@@ -40,8 +38,6 @@ from tests.support.registry import (
     memory_registry,
     point,
     publish,
-    sqlite_database,
-    sqlite_registry,
 )
 
 # Few values, so that they meet; a text longer than what is indexed, and texts that LIKE misreads.
@@ -191,42 +187,28 @@ async def _pages(
             return found
 
 
-@pytest.fixture(scope="module")
-def loop() -> Iterator[Loop]:
-    opened = Loop()
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("rows")
-
-
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(rows=st.lists(publishes(), max_size=10), data=st.data())
 def test_sql_and_memory_list_the_same_whichever_way_rows_are_found(
-    loop: Loop, folder: Path, rows: list[Publish], data: st.DataObject
+    loop: Loop, fresh: Fresh, rows: list[Publish], data: st.DataObject
 ) -> None:
-    with sqlite_database(folder / f"{uuid4().hex}.db") as database:
-        memory, sqlite = memory_registry(), sqlite_registry(database)
-        for registry in (memory, sqlite):
-            loop.run(_fill(registry, rows))
-        for _ in range(4):
-            size = data.draw(st.integers(1, 5))
-            request = PageRequest(
-                data.draw(st.none() | VERSION_FILTERS), data.draw(VERSION_ORDERS), size
-            )
-            model = data.draw(st.none() | MODEL_NAMES.map(ModelName))
-            expected = loop.run(_pages(partial(memory.reader.versions, model=model), request))
-            for limit in (0, 2, SORT_LIMIT):
-                reader = SqlRegistryReader(database, sort_limit=limit)
-                found = loop.run(_pages(partial(reader.versions, model=model), request))
-                assert found == expected, f"sort_limit={limit}"
-            request = PageRequest(
-                data.draw(st.none() | MODEL_FILTERS), data.draw(MODEL_ORDERS), size
-            )
-            expected = loop.run(_pages(memory.reader.models, request))
-            for limit in (0, SORT_LIMIT):
-                reader = SqlRegistryReader(database, sort_limit=limit)
-                assert loop.run(_pages(reader.models, request)) == expected, f"sort_limit={limit}"
+    database, sql = fresh()
+    memory = memory_registry()
+    for registry in (memory, sql):
+        loop.run(_fill(registry, rows))
+    for _ in range(4):
+        size = data.draw(st.integers(1, 5))
+        request = PageRequest(
+            data.draw(st.none() | VERSION_FILTERS), data.draw(VERSION_ORDERS), size
+        )
+        model = data.draw(st.none() | MODEL_NAMES.map(ModelName))
+        expected = loop.run(_pages(partial(memory.reader.versions, model=model), request))
+        for limit in (0, 2, SORT_LIMIT):
+            reader = SqlRegistryReader(database, sort_limit=limit)
+            found = loop.run(_pages(partial(reader.versions, model=model), request))
+            assert found == expected, f"sort_limit={limit}"
+        request = PageRequest(data.draw(st.none() | MODEL_FILTERS), data.draw(MODEL_ORDERS), size)
+        expected = loop.run(_pages(memory.reader.models, request))
+        for limit in (0, SORT_LIMIT):
+            reader = SqlRegistryReader(database, sort_limit=limit)
+            assert loop.run(_pages(reader.models, request)) == expected, f"sort_limit={limit}"

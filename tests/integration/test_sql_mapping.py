@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,8 +28,9 @@ from domain.version import (
     Verdict,
     Version,
 )
+from tests.integration.conftest import Fresh
 from tests.support.aio import Loop
-from tests.support.registry import Registry, sqlite_database, sqlite_registry
+from tests.support.registry import Registry
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=300)
 KEYS = TEXTS.map(lambda text: text[:250] or "k")
@@ -90,17 +89,8 @@ def versions_of(model: Model) -> st.SearchStrategy[Version]:
 
 
 @pytest.fixture(scope="module")
-def loop() -> Iterator[Loop]:
-    opened = Loop()
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    path: Path = tmp_path_factory.mktemp("mapping") / "rows.db"
-    with sqlite_database(path) as database:
-        yield sqlite_registry(database)
+def registry(fresh: Fresh) -> Registry:
+    return fresh()[1]
 
 
 @given(TIMES)

@@ -16,6 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg  # type: ignore[import-untyped]
+from sqlalchemy import delete
 
 from adapters.memory.registry import MemoryDatabase, MemoryUnitOfWork
 from adapters.memory.registry_reader import MemoryBlobReferences, MemoryRegistryReader
@@ -27,6 +28,7 @@ from adapters.sql.fences import SqlFences
 from adapters.sql.reader import SqlRegistryReader
 from adapters.sql.snapshot import SqlRegistrySnapshot
 from adapters.sql.sqlite import SqliteDatabase
+from adapters.sql.tables import metadata, registry
 from adapters.sql.unit_of_work import SqlUnitOfWork
 from application.ports.blob_references import BlobReferences
 from application.ports.registry_reader import RegistryReader
@@ -114,6 +116,15 @@ def _sql_registry(
         lambda: SqlRegistrySnapshot(database),
         SqlFences(database).issue,
     )
+
+
+async def empty(database: Database) -> None:
+    """Takes all rows out but the id of the registry."""
+    transaction = await database.begin()
+    for table in reversed(metadata.sorted_tables):
+        if table is not registry:
+            await transaction.run(lambda db, table=table: db.execute(delete(table)).close())  # type: ignore[misc]
+    await transaction.commit()
 
 
 def end_connections(url: str) -> None:
