@@ -282,9 +282,7 @@ class BlobNotUploaded(ModelyardError):
 
 
 class DigestMismatch(ModelyardError):
-    code = "blob.digest_mismatch"
-    kind = Kind.INVALID
-    title = "The bytes do not have the promised digest"
+    code, kind, title = "blob.digest_mismatch", Kind.INVALID, "The bytes have another digest"
 
     @classmethod
     def of(cls, found: str, promised: str) -> Self:
@@ -298,9 +296,7 @@ class BlobCorrupt(ModelyardError):
 
 
 class UploadInterrupted(ModelyardError):
-    code = "upload.interrupted"
-    kind = Kind.MALFORMED
-    title = "The upload ended before its last byte"
+    code, kind, title = "upload.interrupted", Kind.MALFORMED, "The upload ended too early"
 
 
 class UploadNotFound(ModelyardError):
@@ -312,15 +308,21 @@ class UploadExpired(ModelyardError):
 
 
 class UploadConflict(ModelyardError):
-    code = "upload.conflict"
-    kind = Kind.CONFLICT
-    title = "The upload is not where the request goes on"
+    code, kind, title = "upload.conflict", Kind.CONFLICT, "The upload is not at this offset"
+
+
+class UploadSealed(ModelyardError):
+    code, kind, title = "upload.sealed", Kind.FORBIDDEN, "The upload was put together from parts"
 
 
 class ChecksumMismatch(ModelyardError):
-    code = "upload.checksum_mismatch"
-    kind = Kind.CHECKSUM
-    title = "The bytes do not have the promised checksum"
+    code, kind, title = "upload.checksum_mismatch", Kind.CHECKSUM, "The bytes are not as promised"
+
+
+class TusVersionUnsupported(ModelyardError):
+    code = "upload.unsupported_version"
+    kind = Kind.PRECONDITION_FAILED
+    title = "This version of the tus protocol is not spoken here"
 
 
 class DirectUploadUnsupported(ModelyardError):
@@ -342,9 +344,7 @@ class LockLost(ModelyardError):
 
 
 class LockUnavailable(ModelyardError):
-    code = "lock.unavailable"
-    kind = Kind.UNAVAILABLE
-    title = "The lock service cannot be reached now"
+    code, kind, title = "lock.unavailable", Kind.UNAVAILABLE, "The lock service cannot be reached"
 
 
 class StoreUnavailable(ModelyardError):

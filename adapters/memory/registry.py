@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 from uuid import uuid4
 
+from adapters.memory.upload_repository import MemoryUploadRepository
 from application.ports.lock_manager import Fence
 from application.ports.unit_of_work import (
     AliasRepository,
@@ -34,6 +35,7 @@ from domain.errors import (
 )
 from domain.events import Event
 from domain.model import Model, RetiredName
+from domain.upload import Segment, Upload
 from domain.values import AliasName, ModelName, VersionNumber
 from domain.version import Version
 
@@ -56,6 +58,8 @@ class Rows:
     aliases: dict[tuple[str, str], Alias] = field(default_factory=dict)
     moves: list[tuple[int, str, AliasMove]] = field(default_factory=list)
     receipts: dict[tuple[str, str], Receipt] = field(default_factory=dict)
+    uploads: dict[str, Upload] = field(default_factory=dict)
+    segments: dict[str, tuple[Segment, ...]] = field(default_factory=dict)
     last_serial: int = 0
     fences: dict[str, int] = field(default_factory=dict)
     turns: dict[str, datetime] = field(default_factory=dict)
@@ -143,6 +147,10 @@ class MemoryUnitOfWork(UnitOfWork):
     @property
     def receipts(self) -> ReceiptRepository:
         return _Receipts(self._begun)
+
+    @property
+    def uploads(self) -> MemoryUploadRepository:
+        return MemoryUploadRepository(self._begun.uploads, self._begun.segments)
 
     async def __aenter__(self) -> Self:
         self._database.check()

@@ -29,6 +29,7 @@ from application.records import (
 from application.times import micros, moment
 from domain.alias import Alias, AliasMove
 from domain.model import Model, RetiredName
+from domain.upload import Segment, Upload, UploadMetadata
 from domain.values import AliasName, Digest, FilePath, JsonScalar, ModelName, VersionNumber
 from domain.version import (
     FileEntry,
@@ -338,3 +339,49 @@ def to_receipt(row: AnyRow) -> Receipt:
     return Receipt(
         row.actor, row.key, row.fingerprint, row.model_id, _number(row.version), moment(row.at)
     )
+
+
+# --- uploads ------------------------------------------------------------------------------------
+
+
+def upload_values(upload: Upload) -> Values:
+    """The columns of an upload's row."""
+    return {
+        "id": upload.id,
+        "creator": upload.creator,
+        "created_at": micros(upload.created_at),
+        "expires_at": micros(upload.expires_at),
+        "length": upload.length,
+        "received": upload.received,
+        "concat": upload.concat,
+        "metadata": upload.metadata,
+        "sha256": upload.sha256,
+    }
+
+
+def to_upload(row: AnyRow) -> Upload:
+    return Upload(
+        id=row.id,
+        creator=row.creator,
+        created_at=moment(row.created_at),
+        expires_at=moment(row.expires_at),
+        length=row.length,
+        metadata=_trusted(UploadMetadata, row.metadata),
+        concat=row.concat,
+        received=row.received,
+        sha256=None if row.sha256 is None else _trusted(Digest, row.sha256),
+    )
+
+
+def segment_values(upload: str, segment: Segment) -> Values:
+    """The columns of a segment's row."""
+    return {
+        "upload_id": upload,
+        "start": segment.start,
+        "size": segment.size,
+        "name": segment.name,
+    }
+
+
+def to_segment(row: AnyRow) -> Segment:
+    return Segment(row.start, row.size, row.name)

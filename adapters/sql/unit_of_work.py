@@ -12,6 +12,7 @@ from adapters.sql.database import Database, Transaction
 from adapters.sql.fences import check_fence, take_turn
 from adapters.sql.receipt_repository import SqlReceiptRepository
 from adapters.sql.repositories import SqlModelRepository, SqlVersionRepository
+from adapters.sql.upload_repository import SqlUploadRepository
 from application.ports.lock_manager import Fence
 from application.ports.unit_of_work import UnitOfWork
 from domain.events import Event
@@ -50,6 +51,10 @@ class SqlUnitOfWork(UnitOfWork):
     @property
     def receipts(self) -> SqlReceiptRepository:
         return SqlReceiptRepository(self._begun)
+
+    @property
+    def uploads(self) -> SqlUploadRepository:
+        return SqlUploadRepository(self._begun)
 
     async def __aenter__(self) -> Self:
         assert self._transaction is None, "a unit of work is used once"

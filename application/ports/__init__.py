@@ -23,6 +23,7 @@ from application.ports.unit_of_work import (
     UnitOfWork,
     VersionRepository,
 )
+from application.ports.uploads import UploadRepository
 
 __all__ = [
     "AliasRepository",
@@ -53,5 +54,6 @@ __all__ = [
     "StoredSegment",
     "UnitOfWork",
     "UploadPart",
+    "UploadRepository",
     "VersionRepository",
 ]

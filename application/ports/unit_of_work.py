@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from application.ports.lock_manager import Fence
+from application.ports.uploads import UploadRepository
 from domain.alias import Alias, AliasMove
 from domain.events import Event
 from domain.model import Model, RetiredName
@@ -158,6 +159,9 @@ class UnitOfWork(Protocol):
 
     @property
     def receipts(self) -> ReceiptRepository: ...
+
+    @property
+    def uploads(self) -> UploadRepository: ...
 
     async def __aenter__(self) -> Self:
         """Raises: DatabaseUnavailable (also when others kept it busy too long)."""
