@@ -20,6 +20,7 @@ from adapters.sql import (
     repositories,
     snapshot,
     tables,
+    upload_repository,
 )
 from adapters.sql.filters import MODELS, VERSIONS, Listed
 from adapters.sql.index_ranges import index_ranges, size_of
@@ -45,6 +46,7 @@ WHOLE = [
         receipt_repository,
         repositories,
         snapshot,
+        upload_repository,
     )
     for name, statement in vars(module).items()
     if isinstance(statement, Executable) and not isinstance(statement, FromClause)
