@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -41,6 +42,29 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     config.stash[_SERVERS].close()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None]:
+    with _without_its_server():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None]:
+    with _without_its_server():
+        return (yield)
+
+
+@contextmanager
+def _without_its_server() -> Iterator[None]:
+    """A test that cannot have its server is skipped, or fails where all must run."""
+    try:
+        yield
+    except ServerMissing as missing:
+        if os.environ.get("CI") == "true" and not missing.excused:
+            pytest.fail(str(missing), pytrace=False)
+        pytest.skip(str(missing))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whichever test is the first to use a server waits until npm or Docker has fetched it."""
     fetching = {"databases", "redis_url", "_s3_buckets", "_gcs_buckets", "_azure_containers"}
@@ -56,13 +80,7 @@ def anyio_backend() -> str:
 
 
 def _server(request: pytest.FixtureRequest, name: str) -> str:
-    """The URL of a server; a test without one is skipped, or fails where all must run."""
-    try:
-        return request.config.stash[_SERVERS].url(name)
-    except ServerMissing as missing:
-        if os.environ.get("CI") == "true" and not missing.excused:
-            pytest.fail(f"no server for {name}: {missing}")
-        pytest.skip(f"no server for {name}: {missing}")
+    return request.config.stash[_SERVERS].url(name)
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,7 @@ AZURE_KEY = (
 )
 _ROOT = Path(__file__).resolve().parents[3]
 _SOURCE, _INSTALLED = _ROOT / "tests/support/azurite", _ROOT / ".venv/azurite"
+_PINS, _DONE = _SOURCE / "package-lock.json", _INSTALLED / "done"
 _OPTIONS = ("--silent", "--skipApiVersionCheck", "--disableTelemetry", f"--blobHost={LOOPBACK}")
 _INSTALL_SECONDS = 600.0
 
@@ -54,16 +55,22 @@ def azure_server() -> AbstractContextManager[ServerProcess]:
 
 def _install(npm: str) -> Path:
     """The path of its program, installed where ``make clean`` removes it."""
-    _INSTALLED.mkdir(parents=True, exist_ok=True)
-    pins, done = _SOURCE / "package-lock.json", _INSTALLED / "done"
-    with Lock(_INSTALLED / "lock", timeout=_INSTALL_SECONDS):
-        if not done.exists() or done.read_bytes() != pins.read_bytes():
-            for path in (pins, _SOURCE / "package.json", _SOURCE / ".npmrc"):
-                shutil.copy(path, _INSTALLED)
-            made = subprocess.run(
-                [npm, "ci"], cwd=_INSTALLED, capture_output=True, text=True, check=False
-            )
-            if made.returncode:
-                raise ServerMissing(f"npm ci failed: {made.stderr[-2000:]}")
-            shutil.copy(pins, done)
+    if not _is_installed():
+        _INSTALLED.mkdir(parents=True, exist_ok=True)
+        with Lock(_INSTALLED / "lock", timeout=_INSTALL_SECONDS):
+            if not _is_installed():
+                _run_npm(npm)
     return _INSTALLED / "node_modules/azurite/dist/src/blob/main.js"
+
+
+def _is_installed() -> bool:
+    return _DONE.exists() and _DONE.read_bytes() == _PINS.read_bytes()
+
+
+def _run_npm(npm: str) -> None:
+    for path in (_PINS, _SOURCE / "package.json", _SOURCE / ".npmrc"):
+        shutil.copy(path, _INSTALLED)
+    made = subprocess.run([npm, "ci"], cwd=_INSTALLED, capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise ServerMissing(f"Azurite is not installed; npm ci: {made.stderr[-2000:]}")
+    shutil.copy(_PINS, _DONE)

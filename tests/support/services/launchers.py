@@ -41,11 +41,12 @@ _INITDB_OPTIONS = (
 
 
 @contextmanager
-def postgres_server() -> Iterator[ServerProcess]:
+def postgres_server(*, durable: bool = False) -> Iterator[ServerProcess]:
     """PostgreSQL with the superuser ``postgres`` and no password.
 
-    It does not wait for the disk, so it is quick; what it acknowledged survives ``kill``, not a
-    power cut.
+    Args:
+        durable: as its makers ship it. Else it does not wait for the disk, so it is quick; what it
+            acknowledged survives ``kill``, not a power cut.
     """
     account = None if os.geteuid() else _nobody()
     folder = new_folder("postgres", account)
@@ -57,11 +58,11 @@ def postgres_server() -> Iterator[ServerProcess]:
         _initialise(binaries / "initdb", data, account)
         command = [f"{binaries}/postgres", f"-D{data}", f"-h{LOOPBACK}", f"-p{port}"]
         options = {
-            "fsync": "off",
-            "full_page_writes": "off",
             "max_connections": str(POSTGRES_CONNECTIONS),
             "unix_socket_directories": "",
         }
+        if not durable:
+            options |= {"fsync": "off", "full_page_writes": "off"}
         for name, value in options.items():
             command += ["-c", f"{name}={value}"]
         with running(
