@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 
 from domain.errors import InvalidPageToken
@@ -37,7 +38,12 @@ def read_token(scope: object, token: str, count: int = 1) -> list[Key]:
     keys = content[1:] if isinstance(content, list) else []
     if len(keys) == count and content[0] == _seal(scope, keys) and all(map(_is_key, keys)):
         return keys
-    raise InvalidPageToken(
+    raise of_another_list()
+
+
+def of_another_list() -> InvalidPageToken:
+    """The error for a token with keys that this list cannot have given."""
+    return InvalidPageToken(
         "The page_token does not belong to this list; begin without it, and keep filter and "
         "order_by the same from page to page."
     )
@@ -47,7 +53,9 @@ def _is_key(value: object) -> bool:
     """The checksum is no signature, so whatever could reach the database is checked."""
     if isinstance(value, int):
         return abs(value) < 2**63 and not isinstance(value, bool)
-    return value is None or isinstance(value, str | float)
+    if isinstance(value, str):
+        return "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
+    return value is None or (isinstance(value, float) and math.isfinite(value))
 
 
 def _seal(scope: object, keys: Sequence[Key]) -> str:

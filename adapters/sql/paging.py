@@ -8,6 +8,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, UnaryExpression, and_, false, or_
 
+from application.page_tokens import of_another_list
+
 
 @dataclass(frozen=True, slots=True)
 class SortKey:
@@ -45,8 +47,27 @@ class SortKey:
         return reached
 
 
+def check_key(column: ColumnElement[Any], value: Any) -> Any:
+    """The value of a page token, if a row can have it in this column.
+
+    Raises:
+        InvalidPageToken
+    """
+    kind = column.type.python_type
+    if isinstance(value, kind) or (kind is float and isinstance(value, int)):
+        return value
+    raise of_another_list()
+
+
 def after(keys: Sequence[SortKey], values: Sequence[Any]) -> ColumnElement[bool]:
-    """The rows that come after the one with these values."""
+    """The rows that come after the one with these values.
+
+    Raises:
+        InvalidPageToken: these are not values of such keys.
+    """
+    for key, value in zip(keys, values, strict=True):
+        if value is not None or not key.nullable:
+            check_key(key.column, value)
     rest: ColumnElement[bool] | None = None
     for key, value in reversed(list(zip(keys, values, strict=True))):
         beyond = key.beyond(value)

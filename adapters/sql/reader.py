@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Select,
     String,
     bindparam,
-    cast,
     func,
     literal_column,
     select,
@@ -29,6 +29,7 @@ from adapters.sql.mapping import (
     to_move_record,
     to_version_record,
 )
+from adapters.sql.paging import check_key
 from adapters.sql.tables import alias_moves, aliases, models, version_blobs, versions
 from application.page_tokens import Key, read_token, write_token
 from application.ports.registry_reader import (
@@ -56,7 +57,7 @@ _SEPARATOR: Any = literal_column(f"'{SEPARATOR}'", String)
 _MODEL_ALIASES = (
     select(
         func.aggregate_strings(
-            aliases.c.name.concat("=").concat(cast(aliases.c.version, String)), _SEPARATOR
+            aliases.c.name.concat("=").concat(aliases.c.version.cast(String)), _SEPARATOR
         )
     )
     .where(aliases.c.model_id == models.c.id)
@@ -183,7 +184,7 @@ class SqlRegistryReader(RegistryReader):
         def work(db: Connection) -> Page[AliasRecord]:
             this = (_one(db, MODEL_KEY, {"name": model}) or _no_model(model)).id
             scope = ("aliases", this)
-            after = "" if page.token is None else read_token(scope, page.token)[0]
+            after = _begin(scope, page, aliases.c.name, "")
             values = {"model": this, "after": after, "size": page.size + 1}
             rows = db.execute(ALIASES, values).all()
             return _cut(
@@ -198,7 +199,7 @@ class SqlRegistryReader(RegistryReader):
         def work(db: Connection) -> Page[AliasMoveRecord]:
             this = (_one(db, MODEL_KEY, {"name": model}) or _no_model(model)).id
             scope = ("moves", this, str(alias))
-            before = _AFTER_ALL if page.token is None else read_token(scope, page.token)[0]
+            before = _begin(scope, page, alias_moves.c.id, _AFTER_ALL)
             values = {"model": this, "alias": alias, "before": before, "size": page.size + 1}
             rows = db.execute(MOVES, values).all()
             if not rows and db.execute(ANY_MOVE, {"model": this, "alias": alias}).first() is None:
@@ -221,6 +222,13 @@ class SqlRegistryReader(RegistryReader):
 
 
 _AFTER_ALL = 2**63 - 1
+
+
+def _begin(scope: object, page: PageRequest, column: ColumnElement[T], first: T) -> T:
+    """Where the page begins: after the key in its token, or at first."""
+    if page.token is None:
+        return first
+    return cast("T", check_key(column, read_token(scope, page.token)[0]))
 
 
 def _one(db: Connection, statement: Select[Any], values: dict[str, Any]) -> AnyRow | None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from itertools import chain
 
-from sqlalchemy import Connection, Table, bindparam, case, delete, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, case, delete, insert, select, text, update
 
 from adapters.sql.database import Transaction
 from adapters.sql.errors import refusing
@@ -69,7 +69,13 @@ COUNT_VERSIONS = (
     .values(version_count=models.c.version_count + bindparam("change"))
 )
 RETIRED = select(retired_names).where(retired_names.c.name == bindparam("name"))
-RETIRED_UPDATE = update(retired_names).where(retired_names.c.name == bindparam("this"))
+# The same in SQLite and PostgreSQL; SQLAlchemy has it per dialect only.
+RETIRE = text(
+    "INSERT INTO retired_names (name, model_id, last_version) "
+    "VALUES (:name, :model_id, :last_version) ON CONFLICT (name) DO UPDATE "
+    "SET model_id = excluded.model_id, last_version = excluded.last_version "
+    "WHERE excluded.last_version > retired_names.last_version"
+)
 MODEL_BEFORE = select(models.c.name, models.c.tags).where(_THIS_MODEL).with_for_update()
 
 _THIS_VERSION = (versions.c.model_id == bindparam("model")) & (
@@ -269,9 +275,5 @@ def _insert_labels(
 
 
 def _retire(db: Connection, retired: RetiredName) -> None:
-    noted = db.execute(RETIRED, {"name": retired.name}).first()
     values = {"model_id": retired.model_id, "last_version": retired.last_version}
-    if noted is None:
-        db.execute(insert(retired_names), {"name": retired.name, **values})
-    elif retired.last_version > noted.last_version:
-        db.execute(RETIRED_UPDATE, {"this": retired.name, **values})
+    db.execute(RETIRE, {"name": retired.name, **values})

@@ -6,14 +6,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from itertools import product
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapters.sql.lists import SORT_LIMIT
 from adapters.sql.reader import SqlRegistryReader
 from application.filters import (
+    VERSIONS,
     And,
     Comparison,
     Expression,
@@ -24,8 +27,11 @@ from application.filters import (
     Or,
     OrderTerm,
     Scope,
+    parse_order,
 )
+from application.page_tokens import write_token
 from application.ports.registry_reader import Page, PageRequest
+from domain.errors import InvalidPageToken
 from domain.values import AliasName, FilePath, ModelName
 from domain.version import Manifest
 from tests.integration.conftest import Fresh
@@ -185,6 +191,20 @@ async def _pages(
         token = page.next_page_token
         if token is None:
             return found
+
+
+@pytest.mark.parametrize("order", ["", "created_at", "creator desc", "format", "metrics.k", "size"])
+def test_a_token_with_keys_that_no_row_can_have_is_refused(
+    loop: Loop, fresh: Fresh, order: str
+) -> None:
+    _, registry = fresh()
+    loop.run(_fill(registry, []))
+    terms = parse_order(order, VERSIONS) if order else ()
+    scope = ("versions", None, None, terms)
+    for keys in product(("x", "\0", "\ud800", 1.5, float("nan"), None), repeat=len(terms) + 1):
+        request = PageRequest(order=terms, token=write_token(scope, keys))
+        with pytest.raises(InvalidPageToken):
+            loop.run(registry.reader.versions(request))
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

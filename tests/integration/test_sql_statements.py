@@ -84,17 +84,25 @@ def test_the_schema_compiles() -> None:
             compile_for_all(CreateIndex(index))
 
 
+def _key(listed: Listed, term: OrderTerm) -> Any:
+    """What a page token may have for this term."""
+    if term.field.scope is Scope.METRICS:
+        return None
+    return "x" if listed.attributes[term.field.key].type.python_type is str else 1
+
+
 def _compile_lists(
     listed: Listed, expression: Expression | None, order: tuple[OrderTerm, ...], all_models: bool
 ) -> None:
     model_id = None if listed is MODELS or all_models else "a" * 32
     scan = Scan(listed, expression, order, model_id, all_models=all_models)
-    values: list[Any] = [None if term.field.scope is Scope.METRICS else 1 for term in order]
+    values = [_key(listed, term) for term in order]
+    last: Any = "x" if listed is MODELS else 1
     for index_range in (None, *index_ranges(listed, expression, model_id)):
         if index_range is not None:
             compile_for_all(size_of(listed, index_range, 10))
         for sort in (True, False):
-            for token in (None, [*values, 1]):
+            for token in (None, [*values, last]):
                 compile_for_all(lists.page(scan, Plan(index_range, sort), 10, token))
     if order and order[0].field.scope is Scope.METRICS:
         compile_for_all(lists.measured_page(scan, 10, [0.5, *values[1:], 1]))
