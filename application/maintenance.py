@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from application.ports import (
     ArtifactStore,
@@ -13,6 +14,7 @@ from application.ports import (
     BlobReferences,
     Clock,
     LockManager,
+    SegmentStore,
     StoreUpkeep,
     UnitOfWork,
 )
@@ -20,16 +22,21 @@ from application.streams import Tell, digest_of, tell_nobody
 from domain.errors import BlobNotFound, CollectionRefused, StoreOfAnother, StoreUnavailable
 from domain.values import Digest
 
+T = TypeVar("T")
+
 _BATCH = 500
 _SWEPT_AT_ONCE = 50
 """Blobs that one transaction sweeps: publishes wait for its end."""
+_UPLOADS_AT_ONCE = 20
+"""Uploads that one transaction removes: each may have thousands of segments."""
 RECEIPTS_KEPT = timedelta(days=7)
 """How long an Idempotency-Key is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
 class CollectGarbage:
-    """Sweeps blobs that no version names, and broken uploads, older than ``grace``.
+    """Sweeps blobs that no version names and what broken uploads left, older than ``grace``, and
+    uploads whose time is over.
 
     ``force``: also where the database names no blob at all, and so every blob of the store goes.
     """
@@ -42,7 +49,8 @@ class CollectGarbage:
 @dataclass(frozen=True, slots=True)
 class Collected:
     """What was (or, in a dry run, would be) removed; sizes in bytes. ``kept`` blobs are referenced
-    or young."""
+    or young, ``uploads`` are those in several requests whose time is over, ``staged`` what belongs to
+    no upload any more; ``staged_size`` are the bytes of both."""
 
     blobs: int
     size: int
@@ -50,12 +58,14 @@ class Collected:
     staged: int
     staged_size: int
     receipts: int
+    uploads: int
 
 
 @dataclass(frozen=True, slots=True)
 class CollectGarbageHandler:
     uow: Callable[[], UnitOfWork]
     store: ArtifactStore
+    segments: SegmentStore
     references: BlobReferences
     locks: LockManager
     clock: Clock
@@ -91,8 +101,11 @@ class CollectGarbageHandler:
             staged, staged_size = await self.store.sweep_staging(
                 older_than=cutoff, dry_run=command.dry_run
             )
+            uploads, freed = await self._end_uploads(command.dry_run)
+            orphans, lost = await self._sweep_segments(cutoff, command.dry_run)
             receipts = 0 if command.dry_run else await self._forget_receipts()
-        return Collected(blobs, size, kept, staged, staged_size, receipts)
+        staged, staged_size = staged + orphans, staged_size + freed + lost
+        return Collected(blobs, size, kept, staged, staged_size, receipts, uploads)
 
     async def take_turn(self, every: timedelta) -> bool:
         """Whether nobody has collected, or begun to, for so long; the caller should then.
@@ -134,6 +147,39 @@ class CollectGarbageHandler:
                 ]
         return swept
 
+    async def _end_uploads(self, dry_run: bool) -> tuple[int, int]:
+        """Removes the uploads whose time is over; how many, and the bytes of their segments."""
+        at, after = self.clock.now(), ""
+        count = size = 0
+        while True:
+            async with self.uow() as uow:
+                over = await uow.uploads.expired(at, after=after, limit=_UPLOADS_AT_ONCE)
+                segments = [each for upload in over for each in await uow.uploads.segments(upload)]
+                if not dry_run:
+                    for upload in over:
+                        await uow.uploads.remove(upload)
+                    await uow.commit()
+            if not over:
+                return count, size
+            if not dry_run:
+                await self.segments.remove([segment.name for segment in segments])
+            after, count = over[-1], count + len(over)
+            size += sum(segment.size for segment in segments)
+
+    async def _sweep_segments(self, cutoff: datetime, dry_run: bool) -> tuple[int, int]:
+        """Removes old segments that no upload has; how many, and their bytes."""
+        count = size = 0
+        async with aclosing(_batches(self.segments.list())) as batches:
+            async for batch in batches:
+                old = [segment for segment in batch if segment.written_at < cutoff]
+                async with self.uow() as uow:
+                    named = await uow.uploads.named([segment.name for segment in old])
+                orphans = [segment for segment in old if segment.name not in named]
+                if not dry_run:
+                    await self.segments.remove([segment.name for segment in orphans])
+                count, size = count + len(orphans), size + sum(each.size for each in orphans)
+        return count, size
+
     async def _forget_receipts(self) -> int:
         async with self.uow() as uow:
             count = await uow.receipts.forget(older_than=self.clock.now() - RECEIPTS_KEPT)
@@ -157,11 +203,11 @@ async def claim_store(store: StoreUpkeep, references: BlobReferences) -> None:
         )
 
 
-async def _batches(blobs: AsyncGenerator[BlobInfo, None]) -> AsyncGenerator[list[BlobInfo], None]:
-    batch: list[BlobInfo] = []
-    async with aclosing(blobs):
-        async for blob in blobs:
-            batch.append(blob)
+async def _batches(items: AsyncGenerator[T, None]) -> AsyncGenerator[list[T], None]:
+    batch: list[T] = []
+    async with aclosing(items):
+        async for item in items:
+            batch.append(item)
             if len(batch) == _BATCH:
                 yield batch
                 batch = []

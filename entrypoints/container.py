@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from dependency_injector import containers, providers
 
 from adapters.file_lock import FileLockManager
 from adapters.libmagic import LibmagicValidator
-from adapters.local_disk import LocalDiskArtifactStore
+from adapters.local_disk import LocalDiskArtifactStore, LocalDiskSegmentStore
 from adapters.local_folder import LocalFolder
 from adapters.no_lock import NoLockManager
 from adapters.object_store import Stores, open_stores
@@ -23,6 +25,13 @@ from application.importing import ImportHandler
 from application.maintenance import CollectGarbageHandler, VerifyHandler
 from application.models import DeleteModelHandler, RegisterModelHandler, UpdateModelHandler
 from application.publishing import PublishVersionHandler
+from application.upload_intake import UploadIntake
+from application.uploads import (
+    AppendToUploadHandler,
+    CreateUploadHandler,
+    FindUploadHandler,
+    TerminateUploadHandler,
+)
 from application.versions import DeleteVersionHandler, UpdateVersionHandler
 from entrypoints import audit
 from entrypoints.settings import Settings
@@ -34,7 +43,7 @@ def _open_stores(settings: Settings) -> Stores:
     method, path = settings.model_storage_method, settings.model_storage_path
     if method != "local":
         return open_stores(method, path)
-    return Stores(LocalDiskArtifactStore(path), None, None)  # type: ignore[arg-type]
+    return Stores(LocalDiskArtifactStore(path), LocalDiskSegmentStore(path), None)  # type: ignore[arg-type]
 
 
 class Container(containers.DeclarativeContainer):
@@ -107,11 +116,31 @@ class Container(containers.DeclarativeContainer):
         direct=direct,
         max_size=settings.provided.max_upload_size,
     )
+    intake = providers.Factory(
+        UploadIntake,
+        uow=uow.provider,
+        segments=segments,
+        store=store,
+        locks=locks,
+        clock=clock,
+        max_size=settings.provided.max_upload_size,
+        expiry=providers.Factory(timedelta, seconds=settings.provided.upload_expiry),
+        lock_timeout=settings.provided.lock_timeout,
+    )
+    create_upload = providers.Factory(
+        CreateUploadHandler, uow=uow.provider, intake=intake, clock=clock, ids=ids
+    )
+    append_to_upload = providers.Factory(
+        AppendToUploadHandler, uow=uow.provider, intake=intake, clock=clock
+    )
+    find_upload = providers.Factory(FindUploadHandler, uow=uow.provider, clock=clock)
+    terminate_upload = providers.Factory(TerminateUploadHandler, uow=uow.provider, intake=intake)
     open_file = providers.Factory(OpenFileHandler, reader=reader, store=store)
     collect_garbage = providers.Factory(
         CollectGarbageHandler,
         uow=uow.provider,
         store=store,
+        segments=segments,
         references=references,
         locks=locks,
         clock=clock,

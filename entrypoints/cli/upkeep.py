@@ -48,8 +48,9 @@ def gc(
     collected = with_registry(work)
     told = (
         f"{'Would remove' if dry_run else 'Removed'} {plural(collected.blobs, 'blob')} "
-        f"({size(collected.size)}) and {plural(collected.staged, 'broken upload')} "
-        f"({size(collected.staged_size)}); kept {plural(collected.kept, 'blob')}."
+        f"({size(collected.size)}), {plural(collected.staged, 'broken upload')} and "
+        f"{plural(collected.uploads, 'expired upload')} ({size(collected.staged_size)}); "
+        f"kept {plural(collected.kept, 'blob')}."
     )
     emit({**asdict(collected), "dry_run": dry_run}, told, json=json)
 

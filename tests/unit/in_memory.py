@@ -14,6 +14,7 @@ from adapters.memory.clock import FixedClock, SequentialIds
 from adapters.memory.locks import MemoryLockManager
 from adapters.memory.registry import MemoryDatabase, MemoryUnitOfWork
 from adapters.memory.registry_reader import MemoryBlobReferences, MemoryRegistryReader
+from adapters.memory.segments import MemorySegmentStore
 from adapters.memory.validator import MemoryFileValidator
 from application.aliases import DeleteAlias, RollBackAlias, SetAlias
 from application.blobs import OpenFileHandler, UploadBlob
@@ -47,6 +48,7 @@ from entrypoints.settings import Settings
 
 CAPACITY = 1 << 20
 GRACE = timedelta(days=1)
+UPLOAD_EXPIRY = timedelta(hours=6)
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF"
 
 Part = IncomingFile | UploadedFile | PublishDetails
@@ -100,17 +102,23 @@ class Registry:
     reader: MemoryRegistryReader = field(init=False)
     references: BlobReferences = field(init=False)
     store: MemoryArtifactStore = field(init=False)
+    segments: MemorySegmentStore = field(init=False)
     handlers: Container = field(init=False)
 
     def __post_init__(self) -> None:
         self.reader = MemoryRegistryReader(self.database)
         self.references = MemoryBlobReferences(self.database)
         self.store = MemoryArtifactStore(clock=self.clock, capacity=CAPACITY)
+        self.segments = MemorySegmentStore(clock=self.clock, capacity=CAPACITY)
         settings = Settings.model_construct(  # no environment can change these
-            validation=self.mode, max_upload_size=self.max_size, lock_timeout=5.0
+            validation=self.mode,
+            max_upload_size=self.max_size,
+            lock_timeout=5.0,
+            upload_expiry=int(UPLOAD_EXPIRY.total_seconds()),
         )
         self.handlers = build_container(settings)
-        for name in ("clock", "ids", "locks", "validator", "reader", "references", "store"):
+        shared = ("clock", "ids", "locks", "validator", "reader", "references", "store", "segments")
+        for name in shared:
             current = providers.Callable(getattr, self, name)  # a test may replace it
             self.handlers.providers[name].override(current)
         self.handlers.uow.override(providers.Callable(self.uow))

@@ -52,7 +52,7 @@ NAMED, ORPHAN = digest_of(b"named"), digest_of(b"orphan")
 async def test_an_old_blob_that_no_version_names_is_collected(registry: Registry) -> None:
     registry.clock.advance(LONG)
     collected = await registry.collect()
-    assert collected == Collected(blobs=1, size=6, kept=1, staged=0, staged_size=0, receipts=0)
+    assert collected == Collected(1, 6, kept=1, staged=0, staged_size=0, receipts=0, uploads=0)
     assert await registry.blobs() == {NAMED}
 
 
@@ -124,7 +124,7 @@ async def test_a_database_that_names_nothing_is_not_believed_unless_forced(
 
 
 async def test_an_empty_store_has_nothing_to_collect() -> None:
-    assert await Registry().collect() == Collected(0, 0, 0, 0, 0, 0)
+    assert await Registry().collect() == Collected(0, 0, 0, 0, 0, 0, 0)
 
 
 async def test_more_blobs_than_one_batch_are_collected() -> None:
