@@ -33,7 +33,8 @@ def _url() -> str:
 
 
 def _write_script(url: str) -> None:
-    context.configure(url=url, target_metadata=metadata, literal_binds=True)
+    dialect = "sqlite" if url.startswith("sqlite") else "postgresql"
+    context.configure(dialect_name=dialect, target_metadata=metadata, literal_binds=True)
     with context.begin_transaction():
         context.run_migrations()
 

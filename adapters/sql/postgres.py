@@ -90,6 +90,10 @@ class PostgresDatabase(Database):
     def place(self) -> str:
         return self._address.place
 
+    @property
+    def connections(self) -> tuple[int, int]:
+        return 0 if self._pool is None else self._pool.in_use, self._size
+
     def exists(self) -> bool:
         return True
 
@@ -158,16 +162,19 @@ class PostgresDatabase(Database):
     async def begin(self) -> Transaction:
         return await self._begin(self._here(), _BEGIN)
 
-    async def _begin(self, pool: Pool, opening: str) -> _PostgresTransaction:
+    async def _begin(
+        self, pool: Pool, opening: str, *, patient: bool = False
+    ) -> _PostgresTransaction:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(pool.place())
-            connection = await pool.twice(partial(pool.begin, opening, self._patience))
+            patience = None if patient else self._patience
+            connection = await pool.twice(partial(pool.begin, opening, patience))
             stack.push_async_callback(connection.close)
             return _PostgresTransaction(connection, stack.pop_all(), self._patience)
 
-    async def _whole(self, pool: Pool, opening: str, work: Work[T]) -> T:
-        """A transaction from its beginning to its end."""
-        transaction = await self._begin(pool, opening)
+    async def _whole(self, pool: Pool, opening: str, work: Work[T], *, patient: bool = False) -> T:
+        """A transaction from its beginning, which ``patient`` ones wait for, to its end."""
+        transaction = await self._begin(pool, opening, patient=patient)
         try:
             result = await transaction.run(work)
             await transaction.commit()
@@ -195,15 +202,15 @@ class PostgresDatabase(Database):
                 raise DatabaseUnavailable(f"The database is in {encoding}; create one in UTF8.")
             return work(connection)
 
-        return self._apart(_BEGIN_MIGRATION, checked)
+        return self._apart(_BEGIN_MIGRATION, checked, patient=True)
 
-    def _apart(self, opening: str, work: Work[T]) -> T:
+    def _apart(self, opening: str, work: Work[T], *, patient: bool = False) -> T:
         """In a thread, with a loop of its own: that of the caller may be running."""
 
         async def whole() -> T:
             pool = self._new_pool()
             try:
-                return await self._whole(pool, opening, work)
+                return await self._whole(pool, opening, work, patient=patient)
             finally:
                 await pool.close()
 

@@ -85,6 +85,12 @@ class Pool:
         self._closed = False
         self._point_reads: dict[Select[Any], PointRead] = {}
 
+    @property
+    def in_use(self) -> int:
+        """Connections that somebody works with."""
+        pool: Any = self.engine.pool
+        return int(pool.checkedout())
+
     async def _open(self) -> asyncpg.Connection:
         opened = await self._connect()
         self._opened.add(opened)
@@ -128,7 +134,7 @@ class Pool:
                     raise
             return await action()
 
-    async def begin(self, opening: str, patience: float) -> AsyncConnection:
+    async def begin(self, opening: str, patience: float | None) -> AsyncConnection:
         """A connection on which these statements have begun a transaction."""
         connection = await self.engine.connect()
         try:
@@ -179,7 +185,7 @@ class Pool:
                 connection.terminate()
 
 
-async def send(connection: AsyncConnection, statements: str, patience: float) -> str:
+async def send(connection: AsyncConnection, statements: str, patience: float | None) -> str:
     """Runs statements without parameters in one round trip; returns the tag of the last."""
     proxy = await connection.get_raw_connection()
     driver: Any = proxy.driver_connection

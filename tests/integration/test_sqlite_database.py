@@ -18,7 +18,7 @@ from sqlalchemy import Connection, text
 from adapters.sql import migrate
 from adapters.sql.sqlite import SqliteDatabase
 from application.ports.registry_reader import PageRequest
-from domain.errors import DatabaseBehind, DatabaseUnavailable, SearchTooCostly
+from domain.errors import DatabaseUnavailable, SearchTooCostly
 from domain.values import Latest, ModelName
 from tests.support.registry import (
     Registry,
@@ -267,23 +267,3 @@ def test_numbers_are_dense_among_processes(tmp_path: Path) -> None:
             racer.kill()
             racer.communicate()
     assert sorted(numbers) == list(range(1, 101))
-
-
-def test_processes_that_migrate_at_once_agree(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'new' / 'rows.db'}"
-    program = (
-        "import sys; from adapters.sql import migrate, open_database; "
-        "migrate.upgrade(open_database(sys.argv[1]))"
-    )
-    migrators = [subprocess.Popen([sys.executable, "-c", program, url]) for _ in range(4)]
-    assert [migrator.wait(timeout=100) for migrator in migrators] == [0] * 4
-    migrate.check(SqliteDatabase(url))
-
-
-def test_a_database_of_a_newer_release_is_left_alone(database: SqliteDatabase) -> None:
-    change = text("UPDATE alembic_version SET version_num = '9999'")
-    database.migrate(lambda db: db.execute(change).close())
-    for refused in (migrate.check, migrate.upgrade):
-        with pytest.raises(DatabaseBehind):
-            refused(database)
-    assert migrate.current(database) == "9999"

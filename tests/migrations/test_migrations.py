@@ -1,9 +1,10 @@
-"""Every migration, up and down and up again, and the schema they lead to."""
+"""Every migration, up and down and up again, and the schema they lead to, on every database."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,31 +12,68 @@ from alembic import command
 from alembic.script import Script, ScriptDirectory
 from sqlalchemy import text
 
-from adapters.sql import migrate
-from adapters.sql.sqlite import SqliteDatabase
+from adapters.sql import migrate, open_database
+from adapters.sql.database import Database
 from adapters.sql.tables import metadata
-from domain.errors import DatabaseBehind
+from domain.errors import DatabaseBehind, DatabaseMissing
 
 SCRIPTS = ScriptDirectory.from_config(migrate.config())
 REVISIONS = list(reversed(list(SCRIPTS.walk_revisions())))
+ROOT = Path(__file__).parents[2]
+SQLITE_SCHEMA = text(
+    "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL "
+    "AND name NOT LIKE 'alembic%' AND name NOT LIKE 'sqlite%'"
+)
+POSTGRES_SCHEMA = text(
+    """
+    SELECT c.oid::regclass || '.' || a.attname, concat_ws(' ', format_type(a.atttypid, a.atttypmod),
+        a.attnotnull, a.attidentity, l.collname, pg_get_expr(d.adbin, d.adrelid))
+    FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+    LEFT JOIN pg_collation l ON l.oid = a.attcollation
+    LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+    WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace AND NOT a.attisdropped
+    UNION ALL
+    SELECT conname, conrelid::regclass || ' ' || pg_get_constraintdef(oid) FROM pg_constraint
+    WHERE connamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
+    UNION ALL
+    SELECT sequencename, data_type::text FROM pg_sequences WHERE schemaname = 'public'
+    """
+)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'rows.db'}"
+    return str(request.getfixturevalue("postgres_url"))
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> SqliteDatabase:
-    return SqliteDatabase(f"sqlite:///{tmp_path / 'rows.db'}")
+def database(url: str) -> Database:
+    return open_database(url)
 
 
-def schema(database: SqliteDatabase) -> dict[str, str]:
+@pytest.fixture
+def another(url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Database]:
+    if url.startswith("sqlite"):
+        yield open_database(f"sqlite:///{tmp_path / 'another.db'}")
+        return
+    with request.getfixturevalue("databases").new() as other:
+        yield open_database(other)
+
+
+def schema(database: Database) -> dict[str, str]:
     """What the database was made of, by name, Alembic's own table left out."""
-    made = text(
-        "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL "
-        "AND name NOT LIKE 'alembic%' AND name NOT LIKE 'sqlite%'"
-    )
-    rows = database.read(lambda db: db.execute(made).all())
-    return {row.name: " ".join(row.sql.split()) for row in rows}
+    if not database.exists():
+        return {}
+    statement = SQLITE_SCHEMA if database.embedded else POSTGRES_SCHEMA
+    rows = database.read(lambda db: db.execute(statement).all())
+    return {name: " ".join(made.split()) for name, made in rows if not name.startswith("alembic")}
 
 
-def downgrade(database: SqliteDatabase, revision: str) -> None:
+def downgrade(database: Database, revision: str) -> None:
     database.migrate(lambda db: command.downgrade(migrate.config(db), revision))
 
 
@@ -45,12 +83,12 @@ def test_there_is_one_line_of_revisions() -> None:
 
 
 @pytest.mark.parametrize("script", REVISIONS, ids=lambda script: script.revision)
-def test_each_step_up_can_be_taken_back(database: SqliteDatabase, script: Script) -> None:
+def test_each_step_up_can_be_taken_back(database: Database, script: Script) -> None:
     below = script.down_revision or "base"
     assert isinstance(below, str)
     if below != "base":
         migrate.upgrade(database, below)
-    before = schema(database) if database.path.exists() else {}
+    before = schema(database)
     migrate.upgrade(database, script.revision)
     after = schema(database)
     downgrade(database, below)
@@ -60,29 +98,29 @@ def test_each_step_up_can_be_taken_back(database: SqliteDatabase, script: Script
 
 
 def test_the_migrations_lead_to_the_tables_in_the_code(
-    database: SqliteDatabase, tmp_path: Path
+    database: Database, another: Database
 ) -> None:
     migrate.upgrade(database)
-    created = SqliteDatabase(f"sqlite:///{tmp_path / 'created.db'}")
-    created.migrate(metadata.create_all)
-    assert schema(database) == schema(created)
+    another.migrate(metadata.create_all)
+    assert schema(database) == schema(another)
+    assert len(schema(another)) > 20
 
 
-def test_nothing_is_missing_from_the_migrations(database: SqliteDatabase) -> None:
+def test_nothing_is_missing_from_the_migrations(database: Database) -> None:
     migrate.upgrade(database)
     database.migrate(lambda db: command.check(migrate.config(db)))
 
 
-def test_upgrading_twice_changes_nothing(database: SqliteDatabase) -> None:
-    migrate.upgrade(database)
+def test_upgrading_twice_changes_nothing(database: Database) -> None:
+    assert migrate.upgrade(database)
     before = schema(database)
-    migrate.upgrade(database)
+    assert not migrate.upgrade(database)
     assert schema(database) == before
     assert migrate.current(database) == migrate.head()
     migrate.check(database)
 
 
-def test_a_database_that_is_behind_is_refused(database: SqliteDatabase) -> None:
+def test_a_database_that_is_behind_is_refused(database: Database) -> None:
     with pytest.raises(DatabaseBehind):
         migrate.check(database)
     migrate.upgrade(database)
@@ -91,7 +129,20 @@ def test_a_database_that_is_behind_is_refused(database: SqliteDatabase) -> None:
         migrate.check(database)
 
 
-def test_a_migration_that_breaks_leaves_the_schema_as_it_was(database: SqliteDatabase) -> None:
+def test_an_embedded_database_is_made_ready_and_another_only_checked(database: Database) -> None:
+    with pytest.raises(DatabaseMissing, match="modelyard-server migrate"):
+        migrate.prepare(database, create=False)
+    if database.embedded:
+        assert migrate.prepare(database)
+    else:
+        with pytest.raises(DatabaseBehind, match="modelyard-server migrate"):
+            migrate.prepare(database)
+        migrate.upgrade(database)
+    assert not migrate.prepare(database)
+    assert not migrate.prepare(database, create=False)
+
+
+def test_a_migration_that_breaks_leaves_the_schema_as_it_was(database: Database) -> None:
     in_the_way = text("CREATE TABLE receipts (in_the_way TEXT)")
     database.migrate(lambda db: db.execute(in_the_way).close())
     before = schema(database)
@@ -101,14 +152,35 @@ def test_a_migration_that_breaks_leaves_the_schema_as_it_was(database: SqliteDat
     assert migrate.current(database) is None
 
 
-def test_the_alembic_command_works(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'rows.db'}"
+def test_processes_that_migrate_at_once_agree(url: str) -> None:
+    program = (
+        "import sys; from adapters.sql import migrate, open_database; "
+        "print(migrate.upgrade(open_database(sys.argv[1])))"
+    )
+    command = [sys.executable, "-c", program, url]
+    migrators = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    told = [migrator.communicate(timeout=100)[0].strip() for migrator in migrators]
+    assert [migrator.returncode for migrator in migrators] == [0] * 4
+    assert sorted(told) == ["False"] * 3 + ["True"]
+    migrate.check(open_database(url))
+
+
+def test_a_database_of_a_newer_release_is_left_alone(database: Database) -> None:
+    migrate.upgrade(database)
+    change = text("UPDATE alembic_version SET version_num = '9999'")
+    database.migrate(lambda db: db.execute(change).close())
+    for refused in (migrate.check, migrate.upgrade):
+        with pytest.raises(DatabaseBehind):
+            refused(database)
+    assert migrate.current(database) == "9999"
+
+
+def test_the_alembic_command_works(url: str) -> None:
     alembic = [sys.executable, "-m", "alembic", "-x", f"url={url}"]
-    root = Path(__file__).parents[2]
     for arguments in (["upgrade", "head"], ["check"], ["downgrade", "base"]):
-        subprocess.run([*alembic, *arguments], cwd=root, check=True, capture_output=True)
+        subprocess.run([*alembic, *arguments], cwd=ROOT, check=True, capture_output=True)
     script = subprocess.run(
-        [*alembic, "upgrade", "head", "--sql"], cwd=root, check=True, capture_output=True, text=True
+        [*alembic, "upgrade", "head", "--sql"], cwd=ROOT, check=True, capture_output=True, text=True
     )
     assert "CREATE TABLE versions" in script.stdout
-    assert migrate.current(SqliteDatabase(url)) is None
+    assert migrate.current(open_database(url)) is None
