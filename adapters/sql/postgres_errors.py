@@ -12,6 +12,7 @@ from asyncpg import (  # type: ignore[import-untyped]
     InternalClientError,
     PostgresError,
 )
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoneFree
 
@@ -30,7 +31,12 @@ _CODES = {
 QUERY_CANCELED = "57014"
 _LOST = ("08", "57P01", "57P02")
 
-Failure = (DBAPIError, PostgresError, InterfaceError, InternalClientError, OSError, NoneFree)
+# What opening a connection raises for a raw one, SQLAlchemy does not wrap once more.
+_Unopened = AsyncAdapt_asyncpg_dbapi.Error
+Failure = (
+    *(DBAPIError, PostgresError, InterfaceError, InternalClientError, OSError, NoneFree),
+    _Unopened,
+)
 
 
 def sqlstate(error: BaseException) -> str:
