@@ -16,9 +16,11 @@ _log = logging.getLogger("modelyard.audit")
 def tell(events: Sequence[Event]) -> None:
     """One line a change, once it is committed; as JSON in ASCII, which no name can break out of."""
     for event in events:
-        told = {field.name: getattr(event, field.name) for field in fields(event)}
-        _log.info("%s %s", type(event).__name__, json.dumps(told, default=_plain))
+        name = type(event).__name__
+        told = {field.name: _plain(getattr(event, field.name)) for field in fields(event)}
+        audit = {"event": name, **told}
+        _log.info("%s %s", name, json.dumps(told, default=str), extra={"audit": audit})
 
 
-def _plain(value: object) -> str:
-    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else str(value)
+def _plain(value: object) -> object:
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 from dependency_injector import containers, providers
 
@@ -12,6 +13,12 @@ from adapters.local_disk import LocalDiskArtifactStore, LocalDiskSegmentStore
 from adapters.local_folder import LocalFolder
 from adapters.no_lock import NoLockManager
 from adapters.object_store import Stores, open_stores
+from adapters.observed import (
+    ObservedArtifactStore,
+    ObservedDirectUploads,
+    ObservedLockManager,
+    ObservedSegmentStore,
+)
 from adapters.sql import migrate, open_database
 from adapters.sql.blob_references import SqlBlobReferences
 from adapters.sql.reader import SqlRegistryReader
@@ -46,10 +53,17 @@ def _open_stores(settings: Settings) -> Stores:
     return Stores(LocalDiskArtifactStore(path), LocalDiskSegmentStore(path), None)  # type: ignore[arg-type]
 
 
+def _unrecorded(*_call: object) -> None:
+    """Commands count nothing; the service does."""
+
+
 class Container(containers.DeclarativeContainer):
     """One per process; ``settings`` must be overridden before anything is asked of it."""
 
     settings: providers.Dependency[Settings] = providers.Dependency(instance_of=Settings)
+
+    record_call = providers.Object(_unrecorded)
+    store_call = providers.Factory(partial, record_call, "store")
 
     # --- what is shared ---
     clock = providers.Singleton(SystemClock)
@@ -60,20 +74,26 @@ class Container(containers.DeclarativeContainer):
         pool_size=settings.provided.database_pool_size,
     )
     stores = providers.Singleton(_open_stores, settings)
-    store = stores.provided.artifacts
-    segments = stores.provided.segments
-    direct = stores.provided.direct
-    locks = providers.Selector(
-        settings.provided.locking,
-        file=providers.Singleton(FileLockManager, settings.provided.lock_path),
-        none=providers.Singleton(NoLockManager),
+    store = providers.Singleton(ObservedArtifactStore, stores.provided.artifacts, store_call)
+    segments = providers.Singleton(ObservedSegmentStore, stores.provided.segments, store_call)
+    direct = providers.Singleton(ObservedDirectUploads, stores.provided.direct, store_call)
+    locks = providers.Singleton(
+        ObservedLockManager,
+        providers.Selector(
+            settings.provided.locking,
+            file=providers.Singleton(FileLockManager, settings.provided.lock_path),
+            none=providers.Singleton(NoLockManager),
+        ),
+        providers.Factory(partial, record_call, "lock"),
     )
     validator = providers.Singleton(LibmagicValidator)
     reader = providers.Singleton(SqlRegistryReader, database)
     references = providers.Singleton(SqlBlobReferences, database)
 
     # --- one per command ---
-    uow = providers.Factory(SqlUnitOfWork, database, audit.tell)
+    uow = providers.Factory(
+        SqlUnitOfWork, database, audit.tell, providers.Factory(partial, record_call, "transaction")
+    )
     snapshot = providers.Factory(SqlRegistrySnapshot, database)
     folder = providers.Factory(LocalFolder)
 

@@ -74,6 +74,11 @@ class Database(Protocol):
     @property
     def place(self) -> str: ...
 
+    @property
+    def connections(self) -> tuple[int, int]:
+        """How many are in use, and how many may be; 0 and 0 where there is no limit."""
+        ...
+
     async def point(self, work: Work[T]) -> T:
         """Runs a read of a few rows that indexes find.
 

@@ -75,6 +75,10 @@ class SqliteDatabase(Database):
     def place(self) -> str:
         return str(self.path.absolute())
 
+    @property
+    def connections(self) -> tuple[int, int]:
+        return 0, 0
+
     def exists(self) -> bool:
         return self.path.exists()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from time import perf_counter
 from types import TracebackType
 from typing import Self
 
@@ -23,11 +24,20 @@ class SqlUnitOfWork(UnitOfWork):
 
     Args:
         publish: takes the events after a commit.
+        report: takes ``begin``, and then ``commit`` or ``rollback`` for the whole: when it began
+            (as ``time.perf_counter`` tells), its seconds, and the error that ended it.
     """
 
-    def __init__(self, database: Database, publish: Callable[[Sequence[Event]], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        publish: Callable[[Sequence[Event]], None],
+        report: Callable[[str, float, float, BaseException | None], None] = lambda *_: None,
+    ) -> None:
         self._database = database
         self._publish = publish
+        self._report = report
+        self._began = 0.0
         self._transaction: Transaction | None = None
         self._events: list[Event] = []
 
@@ -58,7 +68,15 @@ class SqlUnitOfWork(UnitOfWork):
 
     async def __aenter__(self) -> Self:
         assert self._transaction is None, "a unit of work is used once"
-        self._transaction = await self._database.begin()
+        asked, failure = perf_counter(), None
+        try:
+            self._transaction = await self._database.begin()
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            self._began = perf_counter()
+            self._report("begin", asked, self._began - asked, failure)
         return self
 
     async def __aexit__(
@@ -67,7 +85,11 @@ class SqlUnitOfWork(UnitOfWork):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._begun.close()
+        try:
+            await self._begun.close()
+        finally:
+            end = "commit" if self._begun.committed else "rollback"
+            self._report(end, self._began, perf_counter() - self._began, None)
 
     async def exclude_writers(self) -> None:
         await self._begun.exclude_writers()

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 else:
     Container = Any  # the database, the server's settings: half a second that --help does without
 
-__all__ = ["Container", "all_items", "build", "open_container", "tell_of_new", "with_registry"]
+__all__ = [
+    "Container",
+    "all_items",
+    "build",
+    "open_container",
+    "prepare",
+    "tell_of_new",
+    "with_registry",
+]
 T = TypeVar("T")
 _PAGE = 1000
 
@@ -35,21 +43,29 @@ def open_container(*, create: bool) -> Container:
         DatabaseBehind: another database needs ``migrate`` first.
         DatabaseUnavailable
     """
-    from entrypoints.container import migrate  # noqa: PLC0415
-
     container = build()
-    try:
-        if migrate.prepare(container.database(), create=create):
-            tell_of_new(container)
-    except DatabaseUnavailable as error:
-        raise DatabaseUnavailable(f"DATABASE_URL: {error.detail}") from None
+    prepare(container, create=create)
     return container
 
 
-def tell_of_new(container: Container) -> None:
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def prepare(container: Container, *, create: bool, tell: Callable[[str], object] = _tell) -> None:
+    """What :func:`open_container` does with a container, and raises."""
+    from entrypoints.container import migrate  # noqa: PLC0415
+
+    try:
+        if migrate.prepare(container.database(), create=create):
+            tell_of_new(container, tell)
+    except DatabaseUnavailable as error:
+        raise DatabaseUnavailable(f"DATABASE_URL: {error.detail}") from None
+
+
+def tell_of_new(container: Container, tell: Callable[[str], object] = _tell) -> None:
     """Says where a registry has been created: a wrong setting should not go unnoticed."""
-    place = container.database().place
-    print(f"Created a new registry in {plain(place)}", file=sys.stderr)
+    tell(f"Created a new registry in {plain(container.database().place)}")
 
 
 def build() -> Container:

@@ -13,7 +13,7 @@ from domain.errors import DatabaseBehind, InvalidSettings, StoreFull, StoreUnava
 from entrypoints.cli import exits
 from entrypoints.cli.options import UPKEEP, Json, add
 from entrypoints.cli.output import emit, say
-from entrypoints.cli.runtime import Container, build, open_container, tell_of_new
+from entrypoints.cli.runtime import Container, build, prepare, tell_of_new
 
 
 class _ServeCommand(TyperCommand):
@@ -42,17 +42,20 @@ def serve() -> None:
     """Run the service until Ctrl-C or SIGTERM.
 
     Everything is set through settings, not options: PORT=9000 modelyard-server serve. A database
-    in SQLite is migrated before the start; with another one run 'migrate' first. At shutdown
-    running transfers get GRACEFUL_TIMEOUT seconds to end.
+    in SQLite is migrated before the start; with another one run 'migrate' first. SIGTERM lets it
+    serve for another DRAIN_SECONDS, unless it comes twice; then running transfers get
+    GRACEFUL_TIMEOUT seconds to end.
     """
     from entrypoints.cli import serving  # noqa: PLC0415 - the server, which other commands spare
 
-    container = open_container(create=True)
+    container = build()
     settings = container.settings()
+    tell = serving.start_log(settings)
+    prepare(container, create=True, tell=tell)
     container.database().dispose()
     _check_storage(container)
     with serving.listen(settings.host, settings.port) as listening:
-        typer.echo(_welcome(settings.host, listening.getsockname()[1]), err=True)
+        tell(_welcome(settings.host, listening.getsockname()[1]))
         if not serving.serve(settings, listening):
             raise typer.Exit(exits.UNEXPECTED)
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import logging
+import logging.config
 import os
 import resource
 import socket
-import time
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import uvicorn
 from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
+from entrypoints.logs import logging_config
 from entrypoints.settings import Settings
 
 KEEP_ALIVE = 75
@@ -44,6 +44,14 @@ def listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
+def start_log(settings: Settings) -> Callable[[str], object]:
+    """Begins the log of the service; what is returned tells people a line, or the log as JSON."""
+    logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
+    if settings.log_format == "json":
+        return logging.getLogger("modelyard").info
+    return lambda line: print(line, file=sys.stderr)
+
+
 def serve(settings: Settings, listening: socket.socket) -> bool:
     """Runs the service until a signal ends it; False when it could not start."""
     config = uvicorn.Config(
@@ -53,10 +61,11 @@ def serve(settings: Settings, listening: socket.socket) -> bool:
         loop="auto",
         http="entrypoints.http.protocol:HttpProtocol",
         ws="none",
+        reset_contextvars=True,
         lifespan="on",
         access_log=False,
         server_header=False,
-        log_config=_logging(settings.log_level),
+        log_config=logging_config(settings.log_level, settings.log_format),
         backlog=_BACKLOG,
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=settings.graceful_timeout,
@@ -114,30 +123,3 @@ class _Supervisor(Multiprocess):
         for listening in self.sockets:
             listening.close()
         super().terminate_all()
-
-
-def _logging(level: str) -> dict[str, Any]:
-    """One line an event on stderr; uvicorn's own comings and goings only when debugging."""
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {
-            "line": {
-                "format": "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s",
-                "datefmt": "%Y-%m-%dT%H:%M:%S",
-                "()": "entrypoints.cli.serving.UtcFormatter",
-            }
-        },
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-        "root": {"handlers": ["stderr"], "level": "WARNING"},
-        "loggers": {
-            "modelyard": {"level": level.upper()},
-            "uvicorn": {"level": "DEBUG" if level == "debug" else "WARNING"},
-        },
-    }
-
-
-class UtcFormatter(logging.Formatter):
-    """Times in UTC, whatever the machine thinks of them."""
-
-    converter = staticmethod(time.gmtime)

@@ -14,10 +14,13 @@ from pydantic import TypeAdapter
 from application.maintenance import claim_store
 from domain.errors import CrossSiteRequest, StoreFull, StoreUnavailable
 from entrypoints.container import Container, build_container, migrate
+from entrypoints.http.draining import Draining
 from entrypoints.http.errors import Problem, add_error_handlers, problems
+from entrypoints.http.metrics import record_call
 from entrypoints.http.middleware import AnswerHead, Observe, SameSite
 from entrypoints.http.routes import aliases, blobs, files, models, service, versions
-from entrypoints.http.upkeep import collect_regularly
+from entrypoints.http.tracing import start_tracing, stop_tracing, telemetry, traced
+from entrypoints.http.upkeep import collect_regularly, watch_connections
 from entrypoints.settings import load_settings
 
 _REF = "#/components/schemas/{model}"
@@ -31,19 +34,24 @@ Errors are RFC 9457 problem documents; branch on their `code`.
 
 def create_app(container: Container) -> FastAPI:
     """The REST API over the use cases of this container."""
+    draining, tracing = Draining(), start_tracing(service.server_version())
+    container.record_call.override(traced(record_call, tracing) if tracing else record_call)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         migrate.check(
             container.database()
         )  # whichever server runs this, and however it was started
         with suppress(StoreFull, StoreUnavailable):  # what is stored may still be read
             await claim_store(container.store(), container.references())
-        upkeep = asyncio.create_task(collect_regularly(container))
-        yield
+        upkeep = asyncio.gather(collect_regularly(container), watch_connections(container))
+        with draining.on_sigterm(container.settings().drain_seconds):
+            yield {"draining": draining}
         upkeep.cancel()
         await asyncio.gather(upkeep, return_exceptions=True)
         await container.database().close()
+        if tracing:
+            await stop_tracing(tracing)
 
     app = FastAPI(
         title="Modelyard",
@@ -53,8 +61,9 @@ def create_app(container: Container) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
+        telemetry=telemetry(tracing),
     )
-    app.state.container = container
+    app.state.container, app.state.draining = container, draining
     app.add_middleware(AnswerHead)
     app.add_middleware(SameSite)
     app.add_middleware(Observe)  # around the others

@@ -88,7 +88,8 @@ def _request_id(request: Request) -> str:
     return str(request.scope.get("request_id", ""))
 
 
-def _reply(problem: Problem, headers: dict[str, str] | None = None) -> Response:
+def _reply(request: Request, problem: Problem, headers: dict[str, str] | None = None) -> Response:
+    request.scope["problem"] = problem.code  # for the metrics and the log
     content = orjson.dumps(problem, option=orjson.OPT_APPEND_NEWLINE)
     return Response(content, problem.status, headers, "application/problem+json")
 
@@ -100,7 +101,7 @@ def error_reply(request: Request, error: ModelyardError) -> Response:
         headers["Retry-After"] = _RETRY_AFTER_SECONDS
     if isinstance(error, RangeNotSatisfiable):
         headers["Content-Range"] = f"bytes */{error.size}"
-    return _reply(problem, headers)
+    return _reply(request, problem, headers)
 
 
 async def _domain_error(request: Request, error: Exception) -> Response:
@@ -136,9 +137,8 @@ async def _framework_error(request: Request, error: Exception) -> Response:
         detail = f"{title}: {request.method} {request.url.path[:200]}"
     if status == 405:
         headers["Allow"] = ", ".join(_allowed(request)) or headers.get("Allow", "")
-    return _reply(
-        Problem(_type(code), title, status, detail, code, _request_id(request), ()), headers
-    )
+    problem = Problem(_type(code), title, status, detail, code, _request_id(request), ())
+    return _reply(request, problem, headers)
 
 
 def _allowed(request: Request) -> list[str]:
@@ -157,9 +157,10 @@ def _allowed(request: Request) -> list[str]:
 def unexpected(request: Request, error: Exception) -> Response:
     """The problem document of an error that nobody raised on purpose; the log has its story."""
     request_id = _request_id(request)
-    _log.error("unexpected error on %s id=%s", request.method, request_id, exc_info=error)
+    _log.error("unexpected error on %s", request.method, exc_info=error)
     code, title = _FRAMEWORK[500]
-    return _reply(Problem(_type(code), title, 500, f"{title}.", code, request_id, ()))
+    problem = Problem(_type(code), title, 500, f"{title}.", code, request_id, ())
+    return _reply(request, problem)
 
 
 async def _disconnected(request: Request, _: Exception) -> Response:

@@ -9,6 +9,7 @@ import secrets
 import time
 from urllib.parse import urlsplit
 
+from opentelemetry.trace import format_trace_id, get_current_span
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.routing import Match
@@ -16,7 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.errors import CrossSiteRequest, NotReady
 from entrypoints.http.errors import error_reply, unexpected
-from entrypoints.http.metrics import IN_FLIGHT, LATENCY, RECEIVED, REQUESTS, SENT
+from entrypoints.http.metrics import IN_FLIGHT, record_request
+from entrypoints.logs import set_subject
 
 _log = logging.getLogger("modelyard.access")
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -37,6 +39,7 @@ class Observe:
             await self._app(scope, receive, send)
             return
         scope["request_id"] = _request_id(scope)
+        _name_subject(scope["request_id"])
         header = (b"x-request-id", scope["request_id"].encode())
         started = time.perf_counter()
         status, sent, received = 0, 0, 0
@@ -123,7 +126,7 @@ class AnswerHead:
         except _HeadSentError:
             pass  # and the stream of the body is closed
         finally:
-            scope["route"] = as_get.get("route")
+            scope.update({key: as_get[key] for key in ("route", "problem") if key in as_get})
 
 
 class _HeadSentError(Exception):
@@ -157,28 +160,47 @@ def _request_id(scope: Scope) -> str:
     return secrets.token_hex(16)
 
 
+def _name_subject(request_id: str) -> None:
+    """Lets every line of the log tell of which request, and of which trace, it is."""
+    span = get_current_span()
+    if not span.is_recording():
+        set_subject(request_id=request_id)
+        return
+    span.set_attribute("modelyard.request_id", request_id)
+    trace_id = format_trace_id(span.get_span_context().trace_id)
+    set_subject(request_id=request_id, trace_id=trace_id)
+
+
 def _record(scope: Scope, status: int, seconds: float, received: int, sent: int) -> None:
     route = scope.get("route")
     operation = getattr(route, "operation_id", None) or "other"
     method = scope["method"] if operation != "other" else "other"
-    REQUESTS.labels(method, operation, status).inc()
-    LATENCY.labels(method, operation).observe(seconds)
-    RECEIVED.inc(received)
-    SENT.inc(sent)
+    record_request(
+        method,
+        operation,
+        status,
+        problem=scope.get("problem"),
+        seconds=seconds,
+        received=received,
+        sent=sent,
+    )
 
 
 def _log_request(scope: Scope, status: int, seconds: float, received: int, sent: int) -> None:
     read = scope["method"] in {"GET", "HEAD"}
     level = logging.ERROR if status >= 500 else logging.DEBUG if read else logging.INFO
-    if _log.isEnabledFor(level):
-        _log.log(
-            level,
-            "%s %a %d %.1f ms in=%d out=%d id=%s",
-            scope["method"],
-            scope["path"],
-            status,
-            seconds * 1000,
-            received,
-            sent,
-            scope["request_id"],
-        )
+    if not _log.isEnabledFor(level):
+        return
+    milliseconds = round(seconds * 1000, 1)
+    fields = {
+        "method": scope["method"],
+        "path": scope["path"],
+        "status": status,
+        "duration_ms": milliseconds,
+        "bytes_in": received,
+        "bytes_out": sent,
+    }
+    values = tuple(fields.values())
+    if "problem" in scope:
+        fields["problem"] = scope["problem"]
+    _log.log(level, "%s %a %d %.1f ms in=%d out=%d", *values, extra=fields)

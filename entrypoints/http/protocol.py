@@ -95,6 +95,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._upgrading = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
         if not self._upgrading:
             super().on_headers_complete()
+            draining = self.app_state.get("draining")
+            if draining and draining.begun:
+                self.cycle.keep_alive = False
             if not self.cycle.keep_alive:
                 self.cycle.transport = cast(Any, _LingeringTransport(self, self.cycle))
 
@@ -133,7 +136,8 @@ class HttpProtocol(HttpToolsProtocol):
                 self.transport.close()
                 return
         request_id = secrets.token_hex(16)
-        self.logger.info("refused with %d, %s id=%s", status, error.code, request_id)
+        told = {"request_id": request_id}
+        self.logger.info("refused with %d, %s", status, error.code, extra=told)
         self.transport.write(_reply(status, error, request_id, self.server_state.default_headers))
         self.linger()
 

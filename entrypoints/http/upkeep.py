@@ -10,10 +10,22 @@ from datetime import timedelta
 from application.maintenance import CollectGarbage
 from domain.errors import ModelyardError
 from entrypoints.container import Container
+from entrypoints.http.metrics import record_collection, record_connections
 
 _log = logging.getLogger("modelyard.upkeep")
 _LONGEST_PAUSE = 300.0
 """Seconds between two looks at whether it is due: a service that restarts often gets there too."""
+
+
+_LOOKED = 5.0
+"""Seconds between two looks at the connections to the database."""
+
+
+async def watch_connections(container: Container) -> None:
+    """Keeps the metrics of the database's pool; runs until it is cancelled."""
+    while True:
+        record_connections(*container.database().connections)
+        await asyncio.sleep(_LOOKED)
 
 
 async def collect_regularly(container: Container) -> None:
@@ -26,8 +38,12 @@ async def collect_regularly(container: Container) -> None:
         collect = container.collect_garbage()
         try:
             if await collect.take_turn(every):
-                _log.info("collected %s", await collect(CollectGarbage(grace)))
+                collected = await collect(CollectGarbage(grace))
+                record_collection(collected)
+                _log.info("collected %s", collected)
         except ModelyardError as error:
+            record_collection(error)
             _log.warning("garbage was not collected: %s", error.detail)
-        except Exception:  # noqa: BLE001 - whatever it is, it must not be the last collection
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not be the last one
+            record_collection(error)
             _log.exception("garbage was not collected")

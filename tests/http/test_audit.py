@@ -82,7 +82,7 @@ def audited(log: str) -> list[dict[str, Any]]:
     told = []
     for line in lines:
         event, _, document = line.partition(" INFO modelyard.audit: ")[2].partition(" ")
-        told.append({"event": event, **json.loads(document)})
+        told.append({"event": event, **json.JSONDecoder().raw_decode(document)[0]})
     return told
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -93,8 +94,14 @@ async def get_liveness() -> Response:
         **problems(NotReady),
     },
 )
-async def get_readiness(services: Services) -> Response:
-    """Asks the database, the store and the lock; a 503 names what is down."""
+async def get_readiness(request: Request, services: Services) -> Response:
+    """Asks the database, the store and the lock; a 503 names what is down.
+
+    After SIGTERM it is 503 too: the service serves for another `DRAIN_SECONDS`, but should be sent
+    nothing more.
+    """
+    if request.app.state.draining.begun:
+        raise NotReady("The service is shutting down.")
 
     async def database() -> None:
         with suppress(ModelNotFound):  # a point read does not queue behind searches
@@ -105,24 +112,28 @@ async def get_readiness(services: Services) -> Response:
         "store": services.store().check,
         "lock": services.locks().check,
     }
-    faults = []
-    for name, check in checks.items():
-        try:
-            with fail_after(_PATIENCE_SECONDS):
-                await check()
-        except ModelyardError as error:
-            faults.append(FieldError(f"/checks/{name}", error.detail))
-        except TimeoutError:
-            faults.append(FieldError(f"/checks/{name}", f"no answer in {_PATIENCE_SECONDS:g} s"))
-        except Exception:  # noqa: BLE001 - whatever it is, this part cannot serve
-            _log.exception("the readiness check of the %s failed", name)
-            faults.append(
-                FieldError(f"/checks/{name}", "it fails; the log of the service says why")
-            )
+    results = await asyncio.gather(*(_fault(name, check) for name, check in checks.items()))
+    faults = [fault for fault in results if fault]
     if faults:
         names = ", ".join(fault.pointer.rsplit("/", 1)[-1] for fault in faults)
         raise NotReady(f"Not ready: {names}.", errors=faults)
     return json_reply(HealthReply("ok", dict.fromkeys(checks, "ok")))
+
+
+async def _fault(name: str, check: Callable[[], Awaitable[None]]) -> FieldError | None:
+    """What is wrong with this part; None where nothing is."""
+    where = f"/checks/{name}"
+    try:
+        with fail_after(_PATIENCE_SECONDS):
+            await check()
+    except ModelyardError as error:
+        return FieldError(where, error.detail)
+    except TimeoutError:
+        return FieldError(where, f"no answer in {_PATIENCE_SECONDS:g} s")
+    except Exception:  # noqa: BLE001 - whatever it is, this part cannot serve
+        _log.exception("the readiness check of the %s failed", name)
+        return FieldError(where, "it fails; the log of the service says why")
+    return None
 
 
 @router.get(

@@ -64,6 +64,7 @@ from entrypoints.http.deps import (
 )
 from entrypoints.http.errors import problems
 from entrypoints.http.examples import VERSION, example, page
+from entrypoints.http.metrics import PUBLISHED
 from entrypoints.http.replies import found_reply, json_reply, location
 from entrypoints.http.schemas import PublishBody, PublishMetadata, VersionPatch
 from entrypoints.settings import Settings
@@ -192,6 +193,8 @@ async def publish_version(
             PublishVersion(name, actor, parts, idempotency_key)
         )
     record = published.version.record
+    if not published.replayed:
+        PUBLISHED.inc(record.size)
     where = location("models", record.model, "versions", record.version)
     status = 200 if published.replayed else 201
     return found_reply(request, published.version, status, {"Location": where})
