@@ -67,6 +67,12 @@ async def after(moment: datetime) -> datetime:
 
 
 class ArtifactStoreContract:
+    """``rounds``, ``commits`` and ``many``: how often it races, and how many blobs it lists."""
+
+    rounds = 150
+    commits = 60
+    many = 520
+
     @pytest.fixture
     def store(self) -> ArtifactStore:
         raise NotImplementedError
@@ -302,7 +308,7 @@ class ArtifactStoreContract:
             async with limit:
                 return await upload(store, b"blob %d" % number)
 
-        infos = await asyncio.gather(*(put(number) for number in range(520)))
+        infos = await asyncio.gather(*(put(number) for number in range(self.many)))
         listed = await collect(store.list())
         assert sorted(listed, key=lambda info: info.digest) == sorted(
             infos, key=lambda info: info.digest
@@ -341,7 +347,7 @@ class ArtifactStoreContract:
         self, store: ArtifactStore
     ) -> None:
         """What a publish relies on: never 'renewed' and gone."""
-        for number in range(150):
+        for number in range(self.rounds):
             info = await upload(store, b"contended %d" % (number % 3))
             cutoff = await after(info.renewed_at)
             barrier = asyncio.Barrier(3)
@@ -366,7 +372,7 @@ class ArtifactStoreContract:
 
     async def test_a_blob_that_was_just_committed_is_not_swept(self, store: ArtifactStore) -> None:
         content = content_of(100_000)
-        for _ in range(60):
+        for _ in range(self.commits):
             info = await upload(store, content)
             cutoff = await after(info.renewed_at)
             await asyncio.gather(
@@ -397,10 +403,9 @@ class ArtifactStoreContract:
     ) -> None:
         store, _ = small_store
         async with store.stage() as blob:
-            with pytest.raises((StoreFull, StoreUnavailable)):
-                await write(blob, content_of(4 * MIB))
-            with pytest.raises((StoreFull, StoreUnavailable)):
-                await write(blob, content_of(4 * MIB))
+            for _ in range(2):
+                with pytest.raises((StoreFull, StoreUnavailable)):
+                    await write(blob, content_of(16 * MIB))
         assert await collect(store.list()) == []
 
     async def test_a_store_in_order_passes_its_check(self, store: ArtifactStore) -> None:
