@@ -110,6 +110,10 @@ class S3DirectUploads(DirectUploads):
             raise
         except ObjectMissing:  # somebody else has completed it meanwhile
             return await self._present(digest, size)
+        except StoreUnavailable:
+            with suppress(UploadNotFound):  # or was doing so, while this one was reading
+                return await self._present(digest, size)
+            raise
         with suppress(StoreUnavailable):  # else a sweep does it
             await self._bucket.delete([key])
         return info

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import anyio
 import pytest
 
 from application.ports import ArtifactStore, BlobInfo, StagedBlob
-from domain.errors import BlobNotFound, StoreFull, StoreUnavailable
+from domain.errors import (
+    BlobNotFound,
+    DigestMismatch,
+    StoreFull,
+    StoreUnavailable,
+    UploadInterrupted,
+)
 from domain.values import Digest
 from tests.support.aio import collect
 
@@ -49,6 +56,15 @@ async def upload(store: ArtifactStore, content: bytes, *sizes: int) -> BlobInfo:
         await write(blob, content, *sizes)
         await blob.finish()
         return await blob.commit()
+
+
+async def stream(content: bytes, *sizes: int) -> AsyncIterator[bytes]:
+    for chunk in chunked(content, *(sizes or (64 * 1024,))):
+        yield chunk
+
+
+async def put(store: ArtifactStore, content: bytes, digest: Digest | None = None) -> BlobInfo:
+    return await store.put(digest or digest_of(content), stream(content), size=len(content))
 
 
 async def download(
@@ -252,6 +268,69 @@ class ArtifactStoreContract:
             if await store.stat(digest_of(content)) is not None:
                 assert await download(store, digest_of(content)) == content
 
+    # --- bytes whose digest is known beforehand ---
+
+    @pytest.mark.parametrize("size", [0, 4096, 3 * MIB + 12_345])
+    @pytest.mark.parametrize("told", [True, False])
+    async def test_a_known_digest_is_stored_straight_away(
+        self, store: ArtifactStore, leftovers: Callable[[], int], size: int, told: bool
+    ) -> None:
+        content = content_of(size)
+        digest = digest_of(content)
+        info = await store.put(digest, stream(content, 100_000), size=size if told else None)
+        assert (info.digest, info.size) == (digest, size)
+        assert await store.stat(digest) == info
+        assert await download(store, digest) == content
+        again = await put(store, content)
+        assert await collect(store.list()) == [again]
+        assert leftovers() == 0
+
+    @pytest.mark.parametrize("size", [0, 4096, 3 * MIB])
+    async def test_bytes_with_another_digest_are_not_kept(
+        self, store: ArtifactStore, leftovers: Callable[[], int], size: int
+    ) -> None:
+        with pytest.raises(DigestMismatch, match=digest_of(content_of(size))):
+            await put(store, content_of(size), ABSENT)
+        assert await collect(store.list()) == []
+        assert leftovers() == 0
+
+    @pytest.mark.parametrize("size", [4096, 2 * MIB])
+    async def test_a_wrong_upload_leaves_the_right_blob_alone(
+        self, store: ArtifactStore, size: int
+    ) -> None:
+        info = await put(store, content_of(size))
+        with pytest.raises(DigestMismatch):
+            await put(store, content_of(size, 1), info.digest)
+        assert await download(store, info.digest) == content_of(size)
+
+    @pytest.mark.parametrize("size", [0, 4096, 3 * MIB])
+    async def test_what_breaks_the_stream_goes_through_and_nothing_is_kept(
+        self, store: ArtifactStore, leftovers: Callable[[], int], size: int
+    ) -> None:
+        async def broken() -> AsyncIterator[bytes]:
+            async for chunk in stream(content_of(size)):
+                yield chunk
+            raise UploadInterrupted("cut")
+
+        with pytest.raises(UploadInterrupted):
+            await store.put(digest_of(content_of(size)), broken())
+        assert await collect(store.list()) == []
+        assert leftovers() == 0
+
+    async def test_a_cancelled_upload_of_a_known_digest_is_whole_or_nothing(
+        self, store: ArtifactStore, leftovers: Callable[[], int]
+    ) -> None:
+        for number in range(8):
+            content = content_of(2 * MIB, number)
+            task = asyncio.create_task(put(store, content))
+            for _ in range(number):
+                await asyncio.sleep(0.002)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert leftovers() == 0
+            if await store.stat(digest_of(content)) is not None:
+                assert await download(store, digest_of(content)) == content
+
     # --- one blob for equal bytes ---
 
     @pytest.mark.parametrize("size", [4096, 2 * MIB])
@@ -381,6 +460,15 @@ class ArtifactStoreContract:
                 store.discard(info.digest, unless_renewed_since=cutoff),
             )
             assert await download(store, info.digest) == content
+
+    # --- whose it is ---
+
+    async def test_of_several_registries_one_gets_the_store(self, store: ArtifactStore) -> None:
+        names = [uuid4().hex for _ in range(4)]
+        owners = set(await asyncio.gather(*(store.claim(name) for name in names)))
+        assert len(owners) == 1
+        assert owners <= set(names)
+        assert {await store.claim(name) for name in names} == owners
 
     # --- when it cannot ---
 

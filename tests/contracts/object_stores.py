@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import cast
 from unittest.mock import patch
@@ -14,7 +16,7 @@ from adapters.object_store.bucket import Bucket
 from adapters.object_store.incoming import Sizes
 from adapters.object_store.segments import ObjectSegmentStore
 from adapters.object_store.store import ObjectArtifactStore
-from tests.support.services.buckets import Place
+from tests.support.services.buckets import Place, s3_client
 
 KIB = 1 << 10
 SMALL = Sizes(small=256 * KIB, part=5 << 20)
@@ -61,11 +63,26 @@ def segments(place: Place) -> ObjectSegmentStore:
 
 def bucket_of(place: Place) -> Bucket:
     """The clients of a bucket are made once: for S3 that takes a while."""
-    bucket = place.path.removesuffix(place.prefix)
-    return _opened(bucket, tuple(sorted(place.environ.items())))
+    return _opened(f"{_scheme(place)}://{place.bucket}/", tuple(sorted(place.environ.items())))
 
 
 @cache
 def _opened(bucket: str, environ: tuple[tuple[str, str], ...]) -> Bucket:
     opened = open_place(Place(f"{bucket}any", dict(environ))).artifacts
     return cast(ObjectArtifactStore, opened).bucket
+
+
+@contextmanager
+def s3_leftovers(place: Place) -> Iterator[Callable[[], int]]:
+    """Counts staged objects and unfinished multipart uploads."""
+    client = s3_client(place.environ)
+
+    def count() -> int:
+        staged = client.list_objects_v2(Bucket=place.bucket, Prefix=f"{place.prefix}/staging/")
+        parts = client.list_multipart_uploads(Bucket=place.bucket)
+        return len(staged.get("Contents", [])) + len(parts.get("Uploads", []))
+
+    try:
+        yield count
+    finally:
+        client.close()

@@ -15,10 +15,17 @@ from adapters.object_store.store import ObjectArtifactStore
 from application.ports import ArtifactStore, SegmentStore
 from domain.errors import StoreFull
 from tests.contracts.artifact_store import MIB, ArtifactStoreContract
-from tests.contracts.object_stores import KIB, address_of, artifacts, bucket_of, segments
+from tests.contracts.object_stores import (
+    KIB,
+    address_of,
+    artifacts,
+    bucket_of,
+    s3_leftovers,
+    segments,
+)
 from tests.contracts.segment_store import SegmentStoreContract
 from tests.support.front import front, quota
-from tests.support.services.buckets import Place, s3_client
+from tests.support.services.buckets import Place
 
 pytestmark = pytest.mark.anyio
 
@@ -54,15 +61,8 @@ class TestS3ArtifactStore(ObjectStoreContract):
 
     @pytest.fixture
     def leftovers(self, place: Place) -> Iterator[Callable[[], int]]:
-        client = s3_client(place.environ)
-
-        def count() -> int:
-            staged = client.list_objects_v2(Bucket=place.bucket, Prefix=f"{place.prefix}/staging/")
-            parts = client.list_multipart_uploads(Bucket=place.bucket)
-            return len(staged.get("Contents", [])) + len(parts.get("Uploads", []))
-
-        yield count
-        client.close()
+        with s3_leftovers(place) as count:
+            yield count
 
 
 class TestGcsArtifactStore(ObjectStoreContract):

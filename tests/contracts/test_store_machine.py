@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from adapters.local_disk import LocalDiskArtifactStore
 from adapters.memory.artifact_store import MemoryArtifactStore
@@ -17,7 +24,9 @@ from application.ports import ArtifactStore
 from domain.errors import BlobNotFound
 from domain.values import Digest
 from tests.contracts.artifact_store import content_of, digest_of, download, upload, write
+from tests.contracts.object_stores import artifacts
 from tests.support.aio import Loop, collect
+from tests.support.services.buckets import Place
 
 CONTENTS = [content_of(size, size) for size in (0, 1, 5_000, 20_000, (1 << 20) + 1)]
 contents = st.sampled_from(CONTENTS)
@@ -107,6 +116,31 @@ class LocalDiskStoreMachine(StoreMachine):
     def teardown(self) -> None:
         super().teardown()
         self.folder.cleanup()
+
+
+def run_at(place: Place) -> None:
+    """Few examples: every step is several requests."""
+
+    class ObjectStoreMachine(StoreMachine):
+        def make_store(self) -> ArtifactStore:
+            return artifacts(replace(place, path=f"{place.path}/{uuid4().hex}"))
+
+    run_state_machine_as_test(
+        ObjectStoreMachine,
+        settings=settings(max_examples=4, stateful_step_count=15, deadline=None),
+    )
+
+
+def test_any_order_of_operations_on_s3(s3_bucket: Place) -> None:
+    run_at(s3_bucket)
+
+
+def test_any_order_of_operations_on_gcs(gcs_bucket: Place) -> None:
+    run_at(gcs_bucket)
+
+
+def test_any_order_of_operations_on_azure(azure_container: Place) -> None:
+    run_at(azure_container)
 
 
 TestMemoryStore = MemoryStoreMachine.TestCase
