@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -38,6 +38,8 @@ _LONGEST_WRITE = 300
 _IDLE = 30
 """Seconds between two statements after which PostgreSQL gives a transaction up: whoever holds it
 is frozen or cut off, and others wait for its locks."""
+_LOOKING = 2
+"""Seconds between two looks of a statement that runs whether its client is there still."""
 _FETCHED = 100
 """Rows of a snapshot that are held at a time."""
 
@@ -56,7 +58,7 @@ _BEGIN_MIGRATION = (
 
 
 class PostgresDatabase(Database):
-    """One database of a PostgreSQL server, version 13 or newer, in UTF-8.
+    """One database of a PostgreSQL server, version 14 or newer, in UTF-8.
 
     Reads run in autocommit, without a round trip before or after the statement. Transactions are
     READ COMMITTED: what must not change meanwhile is read FOR UPDATE. A read whose connection was
@@ -114,6 +116,7 @@ class PostgresDatabase(Database):
             "statement_timeout": self._search_limit,
             "lock_timeout": self._timeout,
             "idle_in_transaction_session_timeout": _IDLE,
+            "client_connection_check_interval": _LOOKING,
         }
         settings = {name: f"{value * 1000:.0f}" for name, value in seconds.items()}
         settings["jit"] = "off"  # it would compile for longer than most statements run
@@ -154,8 +157,11 @@ class PostgresDatabase(Database):
             raise
 
     async def _read(self, pool: Pool, work: Work[T]) -> T:
-        async with asyncio.timeout(self._patience), pool.engine.connect() as connection:
-            return await connection.run_sync(work)
+        async def read() -> T:
+            async with asyncio.timeout(self._patience), pool.engine.connect() as connection:
+                return await connection.run_sync(work)
+
+        return await _cancelled_once(read())
 
     # --- transactions ---------------------------------------------------------------------------
 
@@ -230,6 +236,15 @@ class PostgresDatabase(Database):
             await pool.close()
 
 
+async def _cancelled_once(work: Coroutine[Any, Any, T]) -> T:
+    """Lets the work end by itself when it is cancelled, for which asyncpg tells the server.
+
+    A scope of anyio would cancel it again and again, and the statement would go on.
+    """
+    task = asyncio.ensure_future(work)
+    return await settle(task, on_cancel=task.cancel)
+
+
 class _PostgresTransaction(Transaction):
     def __init__(self, connection: AsyncConnection, stack: AsyncExitStack, patience: float) -> None:
         self.committed = False
@@ -243,7 +258,7 @@ class _PostgresTransaction(Transaction):
         assert self._open, "the transaction has ended"
         self._untouched = False
         with translate_failures():
-            return await self.connection.run_sync(work)
+            return await _cancelled_once(self.connection.run_sync(work))
 
     async def exclude_writers(self) -> None:
         assert self._open, "the transaction has ended"

@@ -31,7 +31,7 @@ async def finish(
     executor: ThreadPoolExecutor,
     function: Callable[[], T],
     *,
-    on_cancel: Callable[[], None] = lambda: None,
+    on_cancel: Callable[[], object] = lambda: None,
 ) -> T:
     """Runs the function in a thread and waits for its end, also when the task is cancelled.
 
@@ -45,7 +45,7 @@ async def finish(
         return await settle(future, on_cancel=on_cancel)
 
 
-async def settle(future: asyncio.Future[T], *, on_cancel: Callable[[], None] = lambda: None) -> T:
+async def settle(future: asyncio.Future[T], *, on_cancel: Callable[[], object] = lambda: None) -> T:
     """Waits for the end of what goes on by itself, also when the waiting task is cancelled."""
     cancelled: asyncio.CancelledError | None = None
     while not future.done():
@@ -56,7 +56,8 @@ async def settle(future: asyncio.Future[T], *, on_cancel: Callable[[], None] = l
                 cancelled = error
                 on_cancel()
     if cancelled is not None:
-        future.exception()  # Nobody is there to be told of it.
+        if not future.cancelled():
+            future.exception()  # Nobody is there to be told of it.
         raise cancelled
     return future.result()
 

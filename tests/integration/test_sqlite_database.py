@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +18,7 @@ from adapters.sql.sqlite import SqliteDatabase
 from application.ports.registry_reader import PageRequest
 from domain.errors import DatabaseUnavailable, SearchTooCostly
 from domain.values import Latest, ModelName
+from tests.support.racing_publisher import race
 from tests.support.registry import (
     Registry,
     a_model,
@@ -244,26 +243,5 @@ def test_numbers_are_dense_among_processes(tmp_path: Path) -> None:
     path = tmp_path / "rows.db"
     with sqlite_database(path) as database:
         asyncio.run(register(sqlite_registry(database)))
-    command = [sys.executable, "-m", "tests.support.racing_publisher", str(path), "25"]
-    racers = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(4)
-    ]
-    numbers: list[int] = []
-    try:
-        for racer in racers:
-            assert racer.stdout is not None
-            assert racer.stdout.readline() == "ready\n"
-        for racer in racers:
-            assert racer.stdin is not None
-            racer.stdin.write("go\n")
-            racer.stdin.flush()
-        for racer in racers:
-            output, _ = racer.communicate(timeout=100)
-            assert racer.returncode == 0
-            numbers += map(int, output.split())
-    finally:
-        for racer in racers:
-            racer.kill()
-            racer.communicate()
+    numbers = race(f"sqlite:///{path}", racers=4, publishes=25)
     assert sorted(numbers) == list(range(1, 101))
