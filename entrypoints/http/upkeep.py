@@ -17,7 +17,7 @@ _LONGEST_PAUSE = 300.0
 """Seconds between two looks at whether it is due: a service that restarts often gets there too."""
 
 
-_LOOKED = 5.0
+_LOOKED = 1.0
 """Seconds between two looks at the connections to the database."""
 
 
