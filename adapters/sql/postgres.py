@@ -279,6 +279,7 @@ class _PostgresTransaction(Transaction):
         try:
             outcome = await send(self.connection, "COMMIT", self._patience)
         except (*Failure, SQLAlchemyError) as error:
+            await self.connection.invalidate()
             raise DatabaseUnavailable(
                 "The database was lost during the commit, which may have happened or not; "
                 "look, or repeat the request with the same Idempotency-Key."
@@ -295,7 +296,7 @@ class _PostgresTransaction(Transaction):
     async def _leave(self) -> None:
         async with self._stack:
             try:
-                if not self.committed:
+                if not self.committed and not self.connection.invalidated:
                     await send(self.connection, "ROLLBACK", self._patience)
             except (*Failure, SQLAlchemyError):
                 await self.connection.invalidate()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from socket import gaierror
+from ssl import SSLError
 
 from asyncpg import (  # type: ignore[import-untyped]
     InterfaceError,
@@ -31,25 +32,32 @@ _CODES = {
 QUERY_CANCELED = "57014"
 _LOST = ("08", "57P01", "57P02")
 
-# What opening a connection raises for a raw one, SQLAlchemy does not wrap once more.
-_Unopened = AsyncAdapt_asyncpg_dbapi.Error
+_Adapted = AsyncAdapt_asyncpg_dbapi.Error  # what SQLAlchemy makes of asyncpg's, and then wraps
 Failure = (
-    *(DBAPIError, PostgresError, InterfaceError, InternalClientError, OSError, NoneFree),
-    _Unopened,
+    *(DBAPIError, _Adapted, PostgresError, InterfaceError, InternalClientError),
+    *(OSError, NoneFree),
 )
 
 
 def sqlstate(error: BaseException) -> str:
     """PostgreSQL's code of what went wrong; empty where it was not the server that said so."""
-    return getattr(getattr(error, "orig", error), "sqlstate", None) or ""
+    return getattr(_origin(error), "sqlstate", None) or ""
+
+
+def _origin(error: BaseException) -> BaseException:
+    """The exception of asyncpg, whatever is around it."""
+    if isinstance(error, DBAPIError):
+        error = error.orig or error
+    return (error.__cause__ or error) if isinstance(error, _Adapted) else error
 
 
 def is_lost(error: BaseException) -> bool:
     """Whether the connection is gone, and another one may well work."""
-    if isinstance(error, DBAPIError):
-        return error.connection_invalidated or is_lost(error.orig or ValueError())
-    closed = isinstance(error, InterfaceError) and "closed" in str(error)
-    return closed or isinstance(error, ConnectionError) or sqlstate(error).startswith(_LOST)
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    origin = _origin(error)
+    closed = isinstance(origin, InterfaceError) and "closed" in str(origin)
+    return closed or isinstance(origin, ConnectionError) or sqlstate(origin).startswith(_LOST)
 
 
 @contextmanager
@@ -68,24 +76,33 @@ def translate_failures() -> Iterator[None]:
 
 
 def _cause(error: BaseException) -> str | None:
-    code = sqlstate(error)
+    origin, code = _origin(error), sqlstate(error)
     if code in _CODES:
         return _CODES[code]
     if code.startswith(_CLASSES):
-        return str(getattr(error, "orig", error)).strip().rstrip(".")
-    return None if code else _cause_on_this_side(error)
+        return str(origin).strip().rstrip(".")
+    return None if code else _cause_on_this_side(origin)
 
 
 def _cause_on_this_side(error: BaseException) -> str | None:
-    if isinstance(error, NoneFree):
-        return "all connections are in use"
-    if isinstance(error, TimeoutError):
-        return "it does not answer"
-    if isinstance(error, socket.gaierror):
-        return "its host has no address"
-    if isinstance(error, OSError):
-        reason = f" ({os.strerror(error.errno)})" if error.errno else ""
-        return f"it cannot be reached{reason}"
-    if isinstance(error, InternalClientError):
-        return str(error)
+    match error:
+        case NoneFree():
+            return "all connections are in use"
+        case TimeoutError():
+            return "it does not answer"
+        case OSError():
+            return f"it cannot be reached{_reason(error)}"
+        case InternalClientError():
+            return str(error).rstrip(".")
     return "the connection broke" if is_lost(error) else None
+
+
+def _reason(error: OSError) -> str:
+    """In words that have no address."""
+    if isinstance(error, SSLError):
+        return f" (TLS: {getattr(error, 'verify_message', None) or error.reason})"
+    if isinstance(error, gaierror):
+        return " (its host has no address)"
+    if "SSL" in str(error):
+        return " (it takes no TLS)"
+    return f" ({os.strerror(error.errno)})" if error.errno else ""
