@@ -18,8 +18,9 @@ from entrypoints.http.draining import Draining
 from entrypoints.http.errors import Problem, add_error_handlers, problems
 from entrypoints.http.metrics import record_call
 from entrypoints.http.middleware import AnswerHead, Observe, SameSite
-from entrypoints.http.routes import aliases, blobs, files, models, service, versions
+from entrypoints.http.routes import aliases, blobs, files, models, service, uploads, versions
 from entrypoints.http.tracing import start_tracing, stop_tracing, telemetry, traced
+from entrypoints.http.tus import SpeakTus
 from entrypoints.http.upkeep import collect_regularly, watch_connections
 from entrypoints.settings import load_settings
 
@@ -64,12 +65,13 @@ def create_app(container: Container) -> FastAPI:
         telemetry=telemetry(tracing),
     )
     app.state.container, app.state.draining = container, draining
+    app.add_middleware(SpeakTus)
     app.add_middleware(AnswerHead)
     app.add_middleware(SameSite)
     app.add_middleware(Observe)  # around the others
     add_error_handlers(app)
-    for router in (versions.router, files.router, models.router, aliases.router, blobs.router):
-        app.include_router(router, prefix="/api/v1")
+    for area in (versions, files, models, aliases, blobs, uploads):
+        app.include_router(area.router, prefix="/api/v1")
     app.include_router(service.router)
     service.add_pages(app)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
@@ -92,7 +94,8 @@ def _document(app: FastAPI) -> dict[str, Any]:
         for item in document["paths"].values():
             for method, operation in item.items():
                 if method not in {"get", "head"}:
-                    operation["responses"]["403"] = problems(CrossSiteRequest)[403]
+                    refused = problems(CrossSiteRequest)[403]
+                    operation["responses"].setdefault("403", refused)
         app.openapi_schema = document
     return app.openapi_schema
 

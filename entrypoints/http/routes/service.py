@@ -47,6 +47,7 @@ _FEATURES = [
     "filters",
     "idempotency_key",
     "ranges",
+    "tus",
 ]
 
 
