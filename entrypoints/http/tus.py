@@ -58,7 +58,8 @@ class SpeakTus:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
-        if scope["type"] != "http" or not _PATH.fullmatch(path):
+        found = _PATH.fullmatch(path)
+        if scope["type"] != "http" or not found:
             await self._app(scope, receive, send)
             return
 
@@ -70,7 +71,8 @@ class SpeakTus:
 
         try:
             _override_method(scope)
-            _check_version(scope)
+            if scope["method"] in ({"HEAD", "PATCH", "DELETE"} if found[1] else {"POST"}):
+                _check_version(scope)
         except ModelyardError as error:
             reply = error_reply(Request(scope), error)
             reply.headers["Tus-Version"] = VERSION
@@ -88,8 +90,6 @@ def _override_method(scope: Scope) -> None:
 
 
 def _check_version(scope: Scope) -> None:
-    if scope["method"] in {"GET", "OPTIONS"}:
-        return
     if (said := Headers(scope=scope).get("tus-resumable")) != VERSION:
         raise TusVersionUnsupported(
             f"This service speaks tus {VERSION}; the request says "
