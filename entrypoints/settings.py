@@ -65,6 +65,10 @@ class Settings(BaseSettings):
     model_storage_method: Literal["local", "s3", "gcs", "azure"] = Field(
         "local", description="how the model files are kept: local, s3, gcs or azure"
     )
+    model_storage_public_url: str = Field(
+        "",
+        description="address of the object store for clients, where it is not the service's own",
+    )
     downloads: Literal["proxy", "redirect"] = Field(
         "proxy",
         description="how files are fetched: proxy streams them through the service, redirect sends "

@@ -25,3 +25,14 @@ def open_database(url: str, *, pool_size: int = 10) -> Database:
     from adapters.sql.postgres import PostgresDatabase  # noqa: PLC0415 - asyncpg, for whom it is
 
     return PostgresDatabase(url, pool_size=pool_size)
+
+
+def dsn_of(url: str) -> str:
+    """What asyncpg reads of a URL of PostgreSQL, with its password.
+
+    Raises:
+        InvalidSettings: as for :func:`open_database`.
+    """
+    from adapters.sql.postgres_url import read_url  # noqa: PLC0415 - for PostgreSQL alone
+
+    return read_url(url).dsn

@@ -17,6 +17,14 @@ import application
 from entrypoints.container import Container, build_container
 from entrypoints.settings import Settings
 
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "key",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+    "AWS_REGION": "us-east-1",
+    "AZURE_STORAGE_ACCOUNT_NAME": "account",
+    "AZURE_STORAGE_ACCOUNT_KEY": "a2V5",
+    "STORAGE_EMULATOR_HOST": "http://127.0.0.1:1",
+}
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -108,7 +116,11 @@ def _settings(folder: Path, **chosen: str) -> Settings:
     return settings_in(folder, **{**chosen, **others})
 
 
-def test_every_method_of_storage_and_locking_can_be_chosen(tmp_path: Path) -> None:
+def test_every_method_of_storage_and_locking_can_be_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
     for name in ("lock_method", "model_storage_method"):
         for choice in _choices(name):
             container = build_container(_settings(tmp_path, **{name: choice}))
