@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging.config
 import os
 import resource
+import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing.connection import wait
 from tempfile import TemporaryDirectory
 
 import uvicorn
@@ -123,3 +125,12 @@ class _Supervisor(Multiprocess):
         for listening in self.sockets:
             listening.close()
         super().terminate_all()
+
+    def join_all(self) -> None:
+        """Passes a signal on that comes once more: it ends the draining."""
+        while alive := [process for process in self.processes if process.process.is_alive()]:
+            wait([process.process.sentinel for process in alive], timeout=0.5)
+            if {signal.SIGTERM, signal.SIGINT} & set(self.signal_queue):
+                self.signal_queue.clear()
+                super().terminate_all()
+        super().join_all()
