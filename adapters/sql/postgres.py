@@ -40,6 +40,16 @@ _IDLE = 30
 is frozen or cut off, and others wait for its locks."""
 _LOOKING = 2
 """Seconds between two looks of a statement that runs whether its client is there still."""
+_PLANNING = {
+    **dict.fromkeys(("enable_seqscan", "enable_bitmapscan"), "off"),
+    **dict.fromkeys(("enable_hashjoin", "enable_mergejoin"), "off"),
+    "max_parallel_workers_per_gather": "0",
+    "jit": "off",
+}
+"""How a list is found is chosen in :mod:`adapters.sql.lists`, by counting; its statements mean what
+is left to PostgreSQL here: to walk an index, and to probe others for each row. By estimates that
+know nothing of how labels go together, it would rather read tables whole; and it would compile, or
+call helpers, for longer than most statements run."""
 _FETCHED = 100
 """Rows of a snapshot that are held at a time."""
 
@@ -119,7 +129,7 @@ class PostgresDatabase(Database):
             "client_connection_check_interval": _LOOKING,
         }
         settings = {name: f"{value * 1000:.0f}" for name, value in seconds.items()}
-        settings["jit"] = "off"  # it would compile for longer than most statements run
+        settings |= _PLANNING
         if "application_name=" not in self._address.dsn:
             settings["application_name"] = "modelyard"
         try:
