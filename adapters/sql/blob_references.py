@@ -43,8 +43,10 @@ class SqlBlobReferences(BlobReferences):
         return await self._database.point(lambda db: str(db.execute(REGISTRY).scalar_one()))
 
     async def referenced(self, digests: Collection[Digest]) -> set[Digest]:
+        """A point read, so that a connection is free: who sweeps asks while all others wait for
+        its transaction to end, each in one of its own."""
         values = {"digests": list(digests)}
-        rows = await self._database.search(lambda db: db.execute(REFERENCED, values).all())
+        rows = await self._database.point(lambda db: db.execute(REFERENCED, values).all())
         return {Digest(row.sha256) for row in rows}
 
     async def naming(self, digest: Digest) -> list[FileOfVersion]:

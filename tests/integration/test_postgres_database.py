@@ -11,12 +11,13 @@ import pytest
 from sqlalchemy import Connection, Text, column, func, select, text, values
 
 from adapters.sql import migrate, reader
+from adapters.sql.blob_references import SqlBlobReferences
 from adapters.sql.folding import fold, folded
 from adapters.sql.postgres import PostgresDatabase
 from adapters.sql.tables import models, versions
 from application.ports.registry_reader import PageRequest
 from domain.errors import DatabaseUnavailable, SearchTooCostly
-from domain.values import Latest, ModelName
+from domain.values import Digest, Latest, ModelName
 from tests.support.aio import collect
 from tests.support.racing_publisher import race
 from tests.support.registry import (
@@ -341,6 +342,8 @@ async def test_point_reads_find_a_connection_whatever_the_others_do(
                 await question
         assert await database.point(_ask) == 42
         assert await database.first(reader.MODEL, {"name": "none"}) is None
+        digest = Digest("0" * 64)  # asked for in a sweep, while the others wait for its end
+        assert await SqlBlobReferences(database).referenced([digest]) == set()
         tasks.cancel_scope.cancel()
 
 
