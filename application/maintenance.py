@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -140,12 +141,20 @@ class CollectGarbageHandler:
         for start in range(0, len(doomed), _SWEPT_AT_ONCE):
             async with self.uow() as uow:
                 await uow.exclude_writers()  # nobody else's rows change now
-                swept += [
-                    blob
-                    for blob in await self._unnamed(doomed[start : start + _SWEPT_AT_ONCE])
-                    if await self.store.discard(blob.digest, unless_renewed_since=cutoff)
-                ]
+                unnamed = await self._unnamed(doomed[start : start + _SWEPT_AT_ONCE])
+                swept += await self._discard(unnamed, cutoff)
         return swept
+
+    async def _discard(self, blobs: list[BlobInfo], cutoff: datetime) -> list[BlobInfo]:
+        """Beside one another, since everybody waits; none is still under way when this ends."""
+        gone = await asyncio.gather(
+            *(self.store.discard(blob.digest, unless_renewed_since=cutoff) for blob in blobs),
+            return_exceptions=True,
+        )
+        for outcome in gone:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return [blob for blob, outcome in zip(blobs, gone, strict=True) if outcome]
 
     async def _end_uploads(self, dry_run: bool) -> tuple[int, int]:
         """Removes the uploads whose time is over; how many, and the bytes of their segments."""
