@@ -13,7 +13,7 @@ _FULL = {
     "XMinioStorageFull",
     "quotaExceeded",
 }
-_NO_BUCKET = {"ContainerNotFound", "NoSuchBucket"}
+NO_BUCKET = {"ContainerNotFound", "NoSuchBucket"}
 _WORD = re.compile(r"[A-Za-z0-9]{1,60}")
 
 
@@ -22,7 +22,7 @@ def failure(*, status: int | None, code: str = "", slow: bool = False) -> Modely
     code = code if _WORD.fullmatch(code) else ""
     if code in _FULL or status == 507:
         return StoreFull("The object store has no room left; free some, or try again later.")
-    if code in _NO_BUCKET:
+    if code in NO_BUCKET:
         reason = "its bucket does not exist"
     elif status in {401, 403}:
         reason = f"it denies access{_said(code)}: look at the credentials and what they permit"

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from google.api_core.exceptions import (
     GoogleAPICallError,
-    NotFound,
+    GoogleAPIError,
     PreconditionFailed,
     RetryError,
 )
@@ -46,22 +46,40 @@ _BULK: dict[str, Any] = {"timeout": (3, 60), "retry": DEFAULT_RETRY.with_timeout
 
 @contextmanager
 def _as_store_errors() -> Iterator[None]:
+    """Translates what Google's client raises, but for PreconditionFailed.
+
+    Raises:
+        ObjectMissing: there is no such object, or no such bucket.
+    """
     try:
         yield
     except PreconditionFailed:
         raise
-    except NotFound as error:
-        if "bucket does not exist" in str(error):
-            raise failure(status=404, code="NoSuchBucket") from error
-        raise ObjectMissing from error
-    except GoogleAPICallError as error:
+    except (GoogleAPIError, InvalidResponse, RequestException, GoogleAuthError, OSError) as error:
+        cause = error.cause if isinstance(error, RetryError) and error.cause else error
+        status, code = _answer(cause)
+        if status == 404:
+            raise ObjectMissing from error
+        raise failure(status=status, code=code, slow=isinstance(cause, Timeout)) from error
+
+
+def _answer(error: Exception) -> tuple[int | None, str]:
+    """The HTTP status and Google's word for it, where there was an answer at all."""
+    if isinstance(error, GoogleAPICallError):
         told = [str(fault.get("reason", "")) for fault in error.errors if isinstance(fault, dict)]
-        raise failure(status=error.code, code="".join(told[:1])) from error
-    except InvalidResponse as error:
-        raise failure(status=error.response.status_code) from error
-    except (RequestException, RetryError, GoogleAuthError, ConnectionError) as error:
-        cause = error.cause if isinstance(error, RetryError) else error
-        raise failure(status=None, slow=isinstance(cause, Timeout)) from error
+        return error.code, "".join(told[:1])
+    if isinstance(error, InvalidResponse):
+        return error.response.status_code, ""
+    return None, ""
+
+
+@contextmanager
+def _of_bucket() -> Iterator[None]:
+    """Around what needs no object to be there."""
+    try:
+        yield
+    except ObjectMissing as error:
+        raise failure(status=404, code="NoSuchBucket") from error
 
 
 class GcsBucket(Bucket):
@@ -84,15 +102,17 @@ class GcsBucket(Bucket):
 
     async def put(self, key: str, content: bytes) -> None:
         upload = self._bucket.blob(key).upload_from_string
-        if content:
-            await self._move(upload, content, **_BULK)
-        else:
-            await self._look(upload, content, **_QUICK)
+        with _of_bucket():
+            if content:
+                await self._move(upload, content, **_BULK)
+            else:
+                await self._look(upload, content, **_QUICK)
 
     async def create(self, key: str, content: bytes) -> bool:
         upload = self._bucket.blob(key).upload_from_string
         try:
-            await self._look(upload, content, if_generation_match=0, **_QUICK)
+            with _of_bucket():
+                await self._look(upload, content, if_generation_match=0, **_QUICK)
         except PreconditionFailed:
             return False
         return True
@@ -104,9 +124,10 @@ class GcsBucket(Bucket):
         part_size = -(-part_size // _PART_UNIT) * _PART_UNIT
         writer = BlobWriter(self._bucket.blob(key), chunk_size=part_size, **_BULK)
         try:
-            async for chunk in chunks:
-                await self._move(writer.write, chunk)
-            await self._move(writer.close)
+            with _of_bucket():
+                async for chunk in chunks:
+                    await self._move(writer.write, chunk)
+                await self._move(writer.close)
         except Exception:
             with suppress(Exception):  # what cannot be dropped now Google drops after a week
                 await self._movers.run(writer.terminate)
@@ -151,7 +172,11 @@ class GcsBucket(Bucket):
 
     async def list(self, folder: str) -> AsyncGenerator[ObjectInfo, None]:
         pages = self._client.list_blobs(self._bucket, prefix=f"{folder}/", **_QUICK).pages
-        while (page := await self._look(next, pages, None)) is not None:
+        while True:
+            with _of_bucket():
+                page = await self._look(next, pages, None)
+            if page is None:
+                return
             for found in page:
                 yield _info(found)
 

@@ -19,7 +19,7 @@ from obstore.exceptions import (
 from obstore.store import AzureStore, ObjectStore
 
 from adapters.object_store.bucket import CHUNK, Bucket, Location, ObjectInfo, ObjectMissing
-from adapters.object_store.failures import failure
+from adapters.object_store.failures import NO_BUCKET, failure
 from domain.errors import InvalidSettings
 
 if TYPE_CHECKING:  # obstore has these for type checkers alone
@@ -50,16 +50,25 @@ class _NothingThere(Exception):
 
 
 @contextmanager
-def as_store_errors() -> Iterator[None]:
-    """Translates what obstore raises, but for an object that is not there, and the end of one."""
+def as_store_errors(*, of_object: bool = False) -> Iterator[None]:
+    """Translates what obstore raises.
+
+    Args:
+        of_object: that nothing is there means that it is this object that is missing.
+
+    Raises:
+        ObjectMissing
+        AlreadyExistsError, _NothingThere: not translated.
+    """
     try:
         yield
     except AlreadyExistsError:
         raise
     except FileNotFoundError as error:
-        if (code := _found(_CODE, error)) in {"ContainerNotFound", "NoSuchBucket"}:
-            raise failure(status=404, code=code) from error
-        raise ObjectMissing from error
+        code = _found(_CODE, error)
+        if of_object and code not in NO_BUCKET:
+            raise ObjectMissing from error
+        raise failure(status=404, code=code) from error
     except BaseError as error:
         status = int(_found(_STATUS, error) or 0)
         if status == 416 or "StartTooLarge" in str(error):
@@ -124,7 +133,7 @@ class ObstoreBucket(Bucket):
             return
         stream = answer.stream(min_chunk_size=CHUNK // 2)
         while True:
-            with as_store_errors():
+            with as_store_errors(of_object=True):
                 chunk = await anext(stream, b"")
             if not chunk:
                 return
@@ -139,20 +148,20 @@ class ObstoreBucket(Bucket):
         elif start:
             options["range"] = {"offset": start}
         try:
-            with as_store_errors():
+            with as_store_errors(of_object=True):
                 answer = await obstore.get_async(self._bulk, key, options=options)
         except _NothingThere:
             return None
         return answer if stop is None or stop > start else None
 
     async def read_at(self, key: str, offset: int, length: int) -> bytes:
-        with as_store_errors():
+        with as_store_errors(of_object=True):
             found = await obstore.get_range_async(self._bulk, key, start=offset, length=length)
             return bytes(found)
 
     async def head(self, key: str) -> ObjectInfo | None:
         try:
-            with as_store_errors():
+            with as_store_errors(of_object=True):
                 return _info(await obstore.head_async(self._quick, key))
         except ObjectMissing:
             return None
@@ -170,11 +179,11 @@ class ObstoreBucket(Bucket):
     async def delete(self, keys: Sequence[str]) -> None:
         """Azure says when one was not there, and deletes the others."""
         for at in range(0, len(keys), _DELETED):
-            with suppress(ObjectMissing), as_store_errors():
+            with suppress(ObjectMissing), as_store_errors(of_object=True):
                 await obstore.delete_async(self._quick, keys[at : at + _DELETED])
 
     async def copy(self, source: str, target: str, size: int) -> None:  # noqa: ARG002
-        with as_store_errors():
+        with as_store_errors(of_object=True):
             await obstore.copy_async(self._bulk, source, target)
 
     async def link(
