@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 from uuid import uuid4
+from weakref import WeakKeyDictionary
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as NotConnected
+from redis.exceptions import TimeoutError as NoAnswer
 from redis.maint_notifications import MaintNotificationsConfig
 
 from application.ports.lock_manager import Fence, LockManager
@@ -28,7 +31,8 @@ from domain.errors import InvalidSettings, LockTimeout, LockUnavailable
 _log = logging.getLogger("modelyard.locks")
 
 _ANSWER = 3.0
-"""Seconds that Redis has for an answer, or a connection."""
+"""Seconds that Redis has for an answer, or a connection; where it gives none, as many pass before
+anybody asks again: else those in line would wait in vain one after another."""
 _LOOK = 1.0
 """Seconds after which a waiter looks by itself, should the word that the lock is free be lost."""
 _CONNECTIONS = 50
@@ -82,11 +86,15 @@ class RedisLockManager(LockManager):
         self._queue = queue
         self._issue = issue
         self._lease = lease
-        self._client: _Client | None = None
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, _Client] = WeakKeyDictionary()
+        self._silent_until = 0.0
         try:
-            _pool(url)
-        except ValueError:
-            raise InvalidSettings("REDIS_URL: not a URL such as redis://host:6379/0.") from None
+            _pool(url).make_connection()  # type: ignore[no-untyped-call]
+        except (ValueError, TypeError, RedisError):
+            raise InvalidSettings(
+                "REDIS_URL: it, or an option in it, is not understood; use "
+                "redis://user:password@host:6379/0."
+            ) from None
 
     @asynccontextmanager
     async def hold(self, name: str, *, timeout: float) -> AsyncIterator[Fence | None]:  # noqa: ASYNC109
@@ -97,7 +105,7 @@ class RedisLockManager(LockManager):
         """
         deadline = asyncio.get_running_loop().time() + timeout
         async with self._queue.hold(name, timeout=timeout), AsyncExitStack() as stack:
-            client, token = self._here(), uuid4().hex
+            client, token = await stack.enter_async_context(self._connected()), uuid4().hex
             while left := await client.take(name, token, stack):
                 patience = deadline - client.loop.time()
                 if patience <= 0:
@@ -112,26 +120,41 @@ class RedisLockManager(LockManager):
     async def check(self) -> None:
         """Takes a lock that nobody else wants."""
         async with AsyncExitStack() as stack:
-            await self._here().take(f"check-{uuid4().hex}", "", stack)
+            client = await stack.enter_async_context(self._connected())
+            await client.take(f"check-{uuid4().hex}", "", stack)
 
-    async def close(self) -> None:
-        """Closes the connections; on the event loop that used them."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.redis.aclose()
-
-    def _here(self) -> _Client:
-        if self._client is None or self._client.loop is not asyncio.get_running_loop():
-            self._client = _Client(self._url, self._lease)
-        return self._client
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[_Client]:
+        """The client of this event loop, which lasts as long as somebody uses it."""
+        if time.monotonic() < self._silent_until:
+            raise LockUnavailable("Locks cannot be taken: Redis does not answer.")
+        loop = asyncio.get_running_loop()
+        client = self._clients.setdefault(loop, _Client(self._url, self._lease))
+        client.users += 1
+        try:
+            yield client
+        except LockUnavailable as error:
+            if isinstance(error.__cause__, NoAnswer):
+                self._silent_until = time.monotonic() + _ANSWER
+            raise
+        finally:
+            client.users -= 1
+            if not client.users:
+                del self._clients[loop]
+                await settle(asyncio.ensure_future(client.redis.aclose()))
 
 
 class _Client:
-    """The connections of one event loop."""
+    """The connections of one event loop.
+
+    Attributes:
+        users: who holds a lock, or waits for one.
+    """
 
     def __init__(self, url: str, lease: float) -> None:
         self.loop = asyncio.get_running_loop()
         self.redis = Redis.from_pool(_pool(url))
+        self.users = 0
         self._lease = lease
         self._milliseconds = round(lease * 1000)
         self._take, self._renew, self._free = map(
