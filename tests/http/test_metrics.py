@@ -19,6 +19,8 @@ from tests.support.metrics import eventually, value
 from tests.support.publishing import publish, safetensors
 from tests.support.server import Server, running_server
 
+pytestmark = pytest.mark.xdist_group("metrics")
+
 
 @pytest.fixture(scope="module")
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
