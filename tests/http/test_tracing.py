@@ -18,6 +18,7 @@ from tests.support.metrics import eventually
 from tests.support.publishing import publish, safetensors
 from tests.support.server import Server, environment_for, running_server
 
+pytestmark = pytest.mark.xdist_group("tracing")
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SECRET = "hunter2"
 
