@@ -19,7 +19,7 @@ from benchmarks.chaos.cluster import Cluster, running_cluster
 from benchmarks.chaos.faults import Collections, Window, faults
 from benchmarks.chaos.plan import Plan
 from benchmarks.wire import Connection
-from tests.support.services.processes import ServerFailed
+from tests.support.services.processes import ServerFailed, ServerMissing
 
 QUICK: Mapping[str, Any] = {
     "versions": 200,
@@ -133,4 +133,7 @@ def _plan(argv: Sequence[str] | None) -> Plan:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except ServerMissing as missing:
+        sys.exit(str(missing))

@@ -43,6 +43,7 @@ class Cluster:
     settings: Mapping[str, str]
     postgres: ServerProcess
     redis: ServerProcess | None
+    s3: ServerProcess
     store: StoreProxy
     replicas: Sequence[ServerProcess]
     ports: Sequence[int]
@@ -51,7 +52,7 @@ class Cluster:
 
     def save_logs(self, folder: Path) -> None:
         """Copies what each has written."""
-        servers = {"postgres": self.postgres, "redis": self.redis}
+        servers = {"postgres": self.postgres, "redis": self.redis, "s3": self.s3}
         servers |= {f"replica-{n}": one for n, one in enumerate(self.replicas, 1)}
         for name, server in servers.items():
             if server is not None:
@@ -91,7 +92,15 @@ def running_cluster(plan: Plan) -> Iterator[Cluster]:
             urls = [stack.enter_context(balancer(nginx, urls)).url]
         ports = [_port(url) for url in urls]
         yield Cluster(
-            settings, postgres, redis, store, running, ports, objects, balanced=nginx is not None
+            settings,
+            postgres,
+            redis,
+            s3,
+            store,
+            running,
+            ports,
+            objects,
+            balanced=nginx is not None,
         )
 
 

@@ -22,12 +22,16 @@ class Job:
 
     Attributes:
         ahead: its files are uploaded as blobs first, and the publish names them.
+        forgotten: a file that is uploaded too, and that no version names.
+        broken_off: the client breaks its first attempt off half-way.
     """
 
     key: str
     model: str
     files: Mapping[str, bytes]
     ahead: bool
+    forgotten: bytes | None
+    broken_off: bool
 
     @property
     def digests(self) -> dict[str, str]:
@@ -36,9 +40,11 @@ class Job:
 
     def uploads(self) -> list[bytes]:
         """A request for each file that goes ahead."""
+        files = [*self.files.values()] if self.ahead else []
+        files += [self.forgotten] if self.forgotten else []
         return [
             request_bytes("PUT", f"/api/v1/blobs/{hashlib.sha256(data).hexdigest()}", data)
-            for data in self.files.values()
+            for data in files
         ]
 
     def publish(self) -> bytes:
@@ -70,11 +76,18 @@ class Job:
 
 
 def job(plan: Plan, serial: int) -> Job:
-    """One of the jobs of a run: every third goes ahead, some share a file, some have megabytes."""
+    """One of the jobs of a run: each with files of its own, some with what else clients do."""
     dice = random.Random(f"{plan.seed}/{serial}")
+    nonce = b"%d/%d" % (plan.seed, serial)
     size = dice.randrange(MIB, 4 * MIB) if dice.random() < 0.03 else dice.randrange(*_SMALL)
-    files = {"model.safetensors": small_file(b"%d/%d" % (plan.seed, serial), size)}
+    files = {"model.safetensors": small_file(nonce, size)}
     if dice.random() < 0.3:
         files["shared.safetensors"] = small_file(b"shared %d" % dice.randrange(_SHARED_FILES))
-    model = dice.choice(plan.model_names)
-    return Job(f"job-{plan.seed}-{serial}", model, files, ahead=dice.random() < 0.33)
+    return Job(
+        key=f"job-{plan.seed}-{serial}",
+        model=dice.choice(plan.model_names),
+        files=files,
+        ahead=dice.random() < 0.33,
+        forgotten=small_file(nonce + b" forgotten") if dice.random() < 0.05 else None,
+        broken_off=dice.random() < 0.05,
+    )
