@@ -21,6 +21,7 @@ from domain.errors import ModelyardError
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 _registry = CollectorRegistry()
+_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600)
 
 
@@ -28,8 +29,8 @@ def _counter(name: str, told: str, *labels: str) -> Counter:
     return Counter(f"modelyard_{name}", told, labels, registry=_registry)
 
 
-def _gauge(name: str, told: str, mode: Any = "livesum") -> Gauge:
-    return Gauge(f"modelyard_{name}", told, registry=_registry, multiprocess_mode=mode)
+def _gauge(name: str, told: str, *labels: str, mode: Any = "livesum") -> Gauge:
+    return Gauge(f"modelyard_{name}", told, labels, registry=_registry, multiprocess_mode=mode)
 
 
 def _seconds(name: str, told: str, *labels: str) -> Histogram:
@@ -46,7 +47,7 @@ _LATENCY = _seconds(
     "method",
     "operation",
 )
-IN_FLIGHT = _gauge("http_requests_in_flight", "HTTP requests being worked on")
+_IN_FLIGHT = _gauge("http_requests_in_flight", "HTTP requests being worked on", "method")
 _RECEIVED = _counter("http_received_bytes_total", "Bytes of request bodies")
 _SENT = _counter("http_sent_bytes_total", "Bytes of reply bodies")
 _PROBLEMS = _counter(
@@ -71,6 +72,7 @@ _MOST_CONNECTIONS = _gauge("database_connections_max", "Connections to the datab
 _GC_RUNS = _counter("gc_runs_total", "Garbage collections of the service itself", "outcome")
 _GC_BLOBS = _counter("gc_removed_blobs_total", "Blobs that it removed")
 _GC_BYTES = _counter("gc_removed_bytes_total", "Bytes that it removed, of broken uploads too")
+_GC_UPLOADS = _counter("gc_expired_uploads_total", "Uploads that nobody went on with in time")
 _GC_LAST = _gauge("gc_last_success_timestamp_seconds", "When one last ended well", mode="max")
 
 
@@ -96,6 +98,11 @@ def record_call(
         _BEGIN.labels(outcome).observe(seconds)
     else:
         _TRANSACTION.labels(operation).observe(seconds)
+
+
+def in_flight(method: str) -> Gauge:
+    """Those that are being worked on: of PATCH, the uploads in several requests that come in."""
+    return _IN_FLIGHT.labels(method if method in _METHODS else "other")
 
 
 def record_request(
@@ -134,6 +141,7 @@ def record_collection(collected: Collected | Exception) -> None:
     _GC_RUNS.labels("ok").inc()
     _GC_BLOBS.inc(collected.blobs)
     _GC_BYTES.inc(collected.size + collected.staged_size)
+    _GC_UPLOADS.inc(collected.uploads)
     _GC_LAST.set_to_current_time()
 
 

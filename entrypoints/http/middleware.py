@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.errors import CrossSiteRequest, NotReady
 from entrypoints.http.errors import error_reply, unexpected
-from entrypoints.http.metrics import IN_FLIGHT, record_request
+from entrypoints.http.metrics import in_flight, record_request
 from entrypoints.logs import set_subject
 
 _log = logging.getLogger("modelyard.access")
@@ -59,7 +59,8 @@ class Observe:
                 sent += len(message.get("body", b""))
             await send(message)
 
-        IN_FLIGHT.inc()
+        working = in_flight(scope["method"])
+        working.inc()
         try:
             await self._app(scope, counted_receive, tagged_send)
         except Exception as error:
@@ -73,7 +74,7 @@ class Observe:
                 stopping = NotReady("The service is shutting down; try again in a moment.")
                 await error_reply(Request(scope), stopping)(scope, receive, tagged_send)
         finally:
-            IN_FLIGHT.dec()
+            working.dec()
             status = status or 499  # nobody was there to be answered
             seconds = time.perf_counter() - started
             _record(scope, status, seconds, received, sent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -92,6 +93,25 @@ def test_waits_for_locks_are_counted_by_kind_and_end(impatient: Server, own: htt
 
     with more(own, name, kind="publish", outcome="lock.timeout"):
         assert asyncio.run(publish_meanwhile()).json()["code"] == "lock.timeout"
+
+
+def test_an_upload_is_in_flight_until_its_last_byte(client: httpx.Client) -> None:
+    digest = hashlib.sha256(b"first, last").hexdigest()
+    begun, go_on = threading.Event(), threading.Event()
+
+    def body() -> Iterator[bytes]:
+        yield b"first, "
+        begun.set()
+        assert go_on.wait(60)
+        yield b"last"
+
+    with ThreadPoolExecutor(1) as thread:
+        put = thread.submit(client.put, f"/api/v1/blobs/{digest}", content=body())
+        assert begun.wait(60)
+        eventually(lambda: value(client, "http_requests_in_flight", method="PUT") == 1)
+        go_on.set()
+        assert put.result().status_code == 201
+    eventually(lambda: value(client, "http_requests_in_flight", method="PUT") == 0)
 
 
 def test_transactions_are_counted_by_their_end(client: httpx.Client, name: str) -> None:
