@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import asyncpg  # type: ignore[import-untyped]
 from sqlalchemy import Connection, Select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.sql.database import Database, Snapshot, Transaction, Work
@@ -23,7 +22,7 @@ from adapters.sql.postgres_errors import (
     sqlstate,
     translate_failures,
 )
-from adapters.sql.postgres_pool import Pool, send
+from adapters.sql.postgres_pool import Link, Pool
 from adapters.sql.postgres_url import read_url
 from adapters.sql.threads import settle
 from domain.errors import DatabaseUnavailable
@@ -168,8 +167,8 @@ class PostgresDatabase(Database):
 
     async def _read(self, pool: Pool, work: Work[T]) -> T:
         async def read() -> T:
-            async with asyncio.timeout(self._patience), pool.engine.connect() as connection:
-                return await connection.run_sync(work)
+            async with asyncio.timeout(self._patience), pool.link() as link:
+                return await link.connection.run_sync(work)
 
         return await _cancelled_once(read())
 
@@ -184,9 +183,9 @@ class PostgresDatabase(Database):
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(pool.place())
             patience = None if patient else self._patience
-            connection = await pool.twice(partial(pool.begin, opening, patience))
-            stack.push_async_callback(connection.close)
-            return _PostgresTransaction(connection, stack.pop_all(), self._patience)
+            link = await pool.twice(partial(pool.begin, opening, patience))
+            stack.callback(pool.give, link)
+            return _PostgresTransaction(link, stack.pop_all(), self._patience)
 
     async def _whole(self, pool: Pool, opening: str, work: Work[T], *, patient: bool = False) -> T:
         """A transaction from its beginning, which ``patient`` ones wait for, to its end."""
@@ -202,7 +201,7 @@ class PostgresDatabase(Database):
     async def snapshot(self) -> AsyncIterator[Snapshot]:
         transaction = await self._begin(self._here(), _BEGIN_SNAPSHOT)
         try:
-            yield _PostgresSnapshot(transaction.connection)
+            yield _PostgresSnapshot(transaction.link.connection)
         finally:
             await transaction.close()
 
@@ -256,9 +255,9 @@ async def _cancelled_once(work: Coroutine[Any, Any, T]) -> T:
 
 
 class _PostgresTransaction(Transaction):
-    def __init__(self, connection: AsyncConnection, stack: AsyncExitStack, patience: float) -> None:
+    def __init__(self, link: Link, stack: AsyncExitStack, patience: float) -> None:
         self.committed = False
-        self.connection = connection
+        self.link = link
         self._stack = stack
         self._patience = patience
         self._open = True
@@ -268,7 +267,7 @@ class _PostgresTransaction(Transaction):
         assert self._open, "the transaction has ended"
         self._untouched = False
         with translate_failures():
-            return await _cancelled_once(self.connection.run_sync(work))
+            return await _cancelled_once(self.link.connection.run_sync(work))
 
     async def exclude_writers(self) -> None:
         assert self._open, "the transaction has ended"
@@ -276,7 +275,7 @@ class _PostgresTransaction(Transaction):
         statements = _BEGIN_ANEW if self._untouched else _EXCLUDE
         self._untouched = False
         with translate_failures():
-            await send(self.connection, statements, self._patience)
+            await self.link.send(statements, self._patience)
 
     async def commit(self) -> None:
         assert self._open, "the transaction has ended"
@@ -287,9 +286,9 @@ class _PostgresTransaction(Transaction):
 
     async def _commit(self) -> None:
         try:
-            outcome = await send(self.connection, "COMMIT", self._patience)
-        except (*Failure, SQLAlchemyError) as error:
-            await self.connection.invalidate()
+            outcome = await self.link.send("COMMIT", self._patience)
+        except Failure as error:
+            self.link.break_off()
             raise DatabaseUnavailable(
                 "The database was lost during the commit, which may have happened or not; "
                 "look, or repeat the request with the same Idempotency-Key."
@@ -306,10 +305,10 @@ class _PostgresTransaction(Transaction):
     async def _leave(self) -> None:
         async with self._stack:
             try:
-                if not self.committed and not self.connection.invalidated:
-                    await send(self.connection, "ROLLBACK", self._patience)
-            except (*Failure, SQLAlchemyError):
-                await self.connection.invalidate()
+                if not self.committed and self.link.usable:
+                    await self.link.send("ROLLBACK", self._patience)
+            except Failure:
+                self.link.break_off()
 
 
 class _PostgresSnapshot(Snapshot):

@@ -8,12 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from weakref import WeakSet
 
 import asyncpg  # type: ignore[import-untyped]
-from anyio import CancelScope
-from sqlalchemy import Select, event
-from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy import NullPool, Select
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from adapters.sql.mapping import AnyRow, Values
@@ -22,7 +19,7 @@ from domain.errors import DatabaseUnavailable
 
 T = TypeVar("T")
 
-_RECYCLED = 1800
+_LONGEST_USE = 1800
 """Seconds after which a connection is replaced: things between may forget an idle one."""
 _CLOSING = 2
 """Seconds for saying goodbye to the server."""
@@ -49,11 +46,37 @@ class PointRead:
         return [values[n] if n in values else self.constants[n] for n in self.names]
 
 
-class Pool:
-    """SQLAlchemy's pool, in autocommit and without a reset when a connection comes back.
+@dataclass(eq=False, slots=True)
+class Link:
+    """A connection: SQLAlchemy's, in autocommit, and asyncpg's in it."""
 
-    Asyncpg notices the end of an idle connection by itself, so each is looked at when it is taken;
-    with one that is closed all older ones are dropped: after a restart of the server none is left.
+    connection: AsyncConnection
+    driver: asyncpg.Connection
+    opened: float
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is open, which asyncpg knows of an idle one too, and in no transaction."""
+        ended = self.connection.invalidated or self.driver.is_closed()
+        return not (ended or self.driver.is_in_transaction())
+
+    def break_off(self) -> None:
+        """Closes it without a word."""
+        inner: Any = self.connection.sync_connection
+        with suppress(RuntimeError):  # its event loop may be closed
+            inner.invalidate()
+
+    async def send(self, statements: str, patience: float | None) -> str:
+        """Runs statements without parameters in one round trip; returns the tag of the last."""
+        return str(await self.driver.execute(statements, timeout=patience))
+
+
+class Pool:
+    """Connections that wait to be used again, the last one used first.
+
+    SQLAlchemy's own pool would do, but takes as long as the point read that it is asked for. With
+    one that is found closed all others that wait are dropped: after a restart of the server none
+    is left.
 
     Args:
         connect: opens a connection.
@@ -65,41 +88,87 @@ class Pool:
         self, connect: Callable[[], Awaitable[asyncpg.Connection]], size: int, timeout: float
     ) -> None:
         self.loop = asyncio.get_running_loop()
+        self.in_use = 0
+        self._free = asyncio.Semaphore(size)
         self._places = asyncio.Semaphore(max(2, size - max(1, size // 4)))
-        self.engine = create_async_engine(
+        self._engine = create_async_engine(
             "postgresql+asyncpg://",
-            async_creator=self._open,
+            async_creator=connect,
             isolation_level="AUTOCOMMIT",
-            pool_size=size,
-            max_overflow=0,
-            pool_timeout=timeout,
-            pool_recycle=_RECYCLED,
-            pool_use_lifo=True,
-            pool_reset_on_return=None,
+            poolclass=NullPool,
         )
-        event.listen(self.engine.sync_engine, "checkout", self._look_at)
         self._timeout = timeout
-        self._connect = connect
-        self._opened: WeakSet[asyncpg.Connection] = WeakSet()
-        self._suspect = False
+        self._idle: list[Link] = []
+        self._used: set[Link] = set()
         self._closed = False
         self._point_reads: dict[Select[Any], PointRead] = {}
 
-    @property
-    def in_use(self) -> int:
-        """Connections that somebody works with."""
-        pool: Any = self.engine.pool
-        return int(pool.checkedout())
+    # --- taking and giving back -----------------------------------------------------------------
 
-    async def _open(self) -> asyncpg.Connection:
-        opened = await self._connect()
-        self._opened.add(opened)
-        return opened
+    async def take(self) -> Link:
+        """One for the caller alone, to be given back.
 
-    def _look_at(self, connection: Any, _record: object, _proxy: object) -> None:
-        if self._suspect or connection.driver_connection.is_closed():
-            self._suspect = False
-            raise InvalidatePoolError
+        Raises:
+            DatabaseUnavailable: none became free in time.
+        """
+        await self._acquire(self._free)
+        try:
+            link = self._next() or await self._open()
+        except BaseException:
+            self._free.release()
+            raise
+        self._used.add(link)
+        self.in_use = len(self._used)
+        return link
+
+    def give(self, link: Link, error: BaseException | None = None) -> None:
+        """Takes it back after its use, which an error may have ended."""
+        self._used.discard(link)
+        self.in_use = len(self._used)
+        self._free.release()
+        # A statement may be running still after a timeout, and when the task was cancelled.
+        over = error is None or not isinstance(error, TimeoutError | asyncio.CancelledError)
+        if over and link.usable and not self._closed:
+            self._idle.append(link)
+            return
+        link.break_off()
+        if error is not None and is_lost(error):
+            self._drop_idle()
+
+    def _next(self) -> Link | None:
+        while self._idle:
+            link = self._idle.pop()
+            if not link.usable:
+                link.break_off()
+                self._drop_idle()
+            elif self.loop.time() - link.opened > _LONGEST_USE:
+                link.break_off()
+            else:
+                return link
+        return None
+
+    def _drop_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().break_off()
+
+    async def _open(self) -> Link:
+        connection = await self._engine.connect()
+        inner: Any = connection.sync_connection
+        return Link(connection, inner.connection.driver_connection, self.loop.time())
+
+    async def _acquire(self, semaphore: asyncio.Semaphore) -> None:
+        try:
+            if semaphore.locked():
+                async with asyncio.timeout(self._timeout):
+                    await semaphore.acquire()
+            else:
+                await semaphore.acquire()
+        except TimeoutError:
+            raise DatabaseUnavailable(
+                f"All connections to the database were in use for {self._timeout:g} seconds."
+            ) from None
+
+    # --- what they are used for -----------------------------------------------------------------
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
@@ -108,17 +177,22 @@ class Pool:
         Raises:
             DatabaseUnavailable: none became free in time.
         """
-        try:
-            async with asyncio.timeout(self._timeout):
-                await self._places.acquire()
-        except TimeoutError:
-            raise DatabaseUnavailable(
-                f"All connections to the database were in use for {self._timeout:g} seconds."
-            ) from None
+        await self._acquire(self._places)
         try:
             yield
         finally:
             self._places.release()
+
+    @asynccontextmanager
+    async def link(self) -> AsyncIterator[Link]:
+        """One for the block."""
+        link = await self.take()
+        try:
+            yield link
+        except BaseException as error:
+            self.give(link, error)
+            raise
+        self.give(link)
 
     async def twice(self, action: Callable[[], Awaitable[T]]) -> T:
         """Once more where the connection was lost; only for what has changed nothing yet.
@@ -134,59 +208,49 @@ class Pool:
                     raise
             return await action()
 
-    async def begin(self, opening: str, patience: float | None) -> AsyncConnection:
+    async def begin(self, opening: str, patience: float | None) -> Link:
         """A connection on which these statements have begun a transaction."""
-        connection = await self.engine.connect()
+        link = await self.take()
         try:
-            await send(connection, opening, patience)
+            await link.send(opening, patience)
         except BaseException as error:
-            self._suspect = is_lost(error)
-            with CancelScope(shield=True):
-                await connection.invalidate()
-                await connection.close()
+            self.give(link, error)
             raise
-        return connection
+        return link
 
     async def first(self, statement: Select[Any], values: Values, patience: float) -> AnyRow | None:
         """The first row, past SQLAlchemy's connection and cursor."""
         read = self._point_reads.get(statement) or self._prepared(statement)
-        proxy = await self.engine.raw_connection()
+        link = await self.take()
         try:
-            driver: Any = proxy.driver_connection
-            row = await driver.fetchrow(read.text, *read.arguments(values), timeout=patience)
+            row = await link.driver.fetchrow(read.text, *read.arguments(values), timeout=patience)
         except BaseException as error:
-            self._suspect = is_lost(error)
-            proxy.invalidate()
+            self.give(link, error)
             raise
-        proxy.close()
+        self.give(link)
         return None if row is None else read.row(row)
 
     def _prepared(self, statement: Select[Any]) -> PointRead:
-        compiled: Any = statement.compile(dialect=self.engine.dialect)
+        compiled: Any = statement.compile(dialect=self._engine.dialect)
         named_tuple: Any = namedtuple  # noqa: PYI024 - the fields are known only now
         kind = named_tuple("Row", statement.selected_columns.keys())
         read = PointRead(str(compiled), compiled.positiontup, compiled.params, kind._make)
         self._point_reads[statement] = read
         return read
 
+    # --- the end --------------------------------------------------------------------------------
+
     async def close(self) -> None:
-        """Closes idle connections, and breaks those in use off."""
+        """Closes those that wait, and breaks off those in use."""
         self._closed = True
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSING):
-                await self.engine.dispose()
+                while self._idle:
+                    await self._idle.pop().connection.close()
         self.abandon()
 
     def abandon(self) -> None:
         """Breaks every connection off."""
         self._closed = True
-        for connection in tuple(self._opened):
-            with suppress(RuntimeError):  # its loop is closed
-                connection.terminate()
-
-
-async def send(connection: AsyncConnection, statements: str, patience: float | None) -> str:
-    """Runs statements without parameters in one round trip; returns the tag of the last."""
-    proxy = await connection.get_raw_connection()
-    driver: Any = proxy.driver_connection
-    return str(await driver.execute(statements, timeout=patience))
+        for link in (*self._idle, *self._used):
+            link.break_off()

@@ -91,9 +91,9 @@ async def plans(database: PostgresDatabase, read: Callable[[], Awaitable[Any]]) 
         ran.append((statement, parameters))
 
     pool.first = note_first  # type: ignore[method-assign]
-    event.listen(pool.engine.sync_engine, "before_cursor_execute", note)
+    event.listen(pool._engine.sync_engine, "before_cursor_execute", note)
     await read()
-    event.remove(pool.engine.sync_engine, "before_cursor_execute", note)
+    event.remove(pool._engine.sync_engine, "before_cursor_execute", note)
     pool.first = first  # type: ignore[method-assign]
 
     def explain(db: Connection) -> list[str]:
