@@ -19,7 +19,7 @@ from application.settling import settle
 from domain.errors import LockTimeout, LockUnavailable
 
 _ANSWER = 3.0
-"""Seconds that PostgreSQL has for what involves no waiting."""
+"""Seconds that PostgreSQL has for a connection, and for what involves no waiting."""
 _SETTINGS = {
     "statement_timeout": "0",
     # A process that dies is noticed at once, by its connection; a machine within 25 seconds.
@@ -44,16 +44,12 @@ class PostgresLockManager(LockManager):
     Args:
         dsn: as asyncpg reads it.
         queue: the line within this process: of those who want a name, one asks PostgreSQL.
-        connect_timeout: seconds.
         waiting: connections at most besides the first.
     """
 
-    def __init__(
-        self, dsn: str, *, queue: LockManager, connect_timeout: float = _ANSWER, waiting: int = 4
-    ) -> None:
+    def __init__(self, dsn: str, *, queue: LockManager, waiting: int = 4) -> None:
         self._dsn = dsn
         self._queue = queue
-        self._connect_timeout = connect_timeout
         self._waiting = waiting
         self._sessions: _Sessions | None = None
 
@@ -87,23 +83,28 @@ class PostgresLockManager(LockManager):
     def _here(self) -> _Sessions:
         """The sessions of the event loop that is running."""
         if self._sessions is None or self._sessions.loop is not asyncio.get_running_loop():
-            if self._sessions is not None:
-                self._sessions.end()
-            self._sessions = _Sessions(self._dsn, self._connect_timeout, self._waiting)
+            self._sessions = _Sessions(self._dsn, self._waiting)
         return self._sessions
 
 
 class _Sessions:
-    """The sessions of one event loop."""
+    """The sessions of one event loop, and no longer than that."""
 
-    def __init__(self, dsn: str, connect_timeout: float, waiting: int) -> None:
+    def __init__(self, dsn: str, waiting: int) -> None:
         self.loop = asyncio.get_running_loop()
         self._dsn = dsn
-        self._connect_timeout = connect_timeout
         self._first: asyncio.Future[_Session] | None = None
         self._places = asyncio.Semaphore(waiting)
         self._idle: list[_Session] = []
         self._open: set[_Session] = set()
+        self._lasting = asyncio.ensure_future(self._last())
+
+    async def _last(self) -> None:
+        """Until the event loop ends, which cancels what still runs."""
+        try:
+            await self.loop.create_future()
+        finally:
+            self.end()
 
     async def take(self, key: int, stack: AsyncExitStack) -> bool:
         """Whether the lock was free; then it is taken, until the stack ends.
@@ -157,15 +158,14 @@ class _Sessions:
     async def _open_session(self) -> _Session:
         settings = {"application_name": "modelyard-locks", **_SETTINGS}
         with _translated_failures():
-            connection = await asyncpg.connect(
-                self._dsn, timeout=self._connect_timeout, server_settings=settings
-            )
+            connection = await asyncpg.connect(self._dsn, timeout=_ANSWER, server_settings=settings)
         session = _Session(connection)
         self._open = {one for one in self._open if not one.ended} | {session}
         return session
 
     def end(self) -> None:
-        """Ends all sessions, also those of a loop that is closed."""
+        """Ends all sessions."""
+        self._lasting.cancel()
         for session in self._open:
             session.end()
 

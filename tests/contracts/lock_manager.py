@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from application.ports import LockManager
 from domain.errors import LockTimeout
+from tests.support.locking import Locking, others
 
 PATIENT = 30.0
 IMPATIENT = 0.05
@@ -37,6 +40,14 @@ async def held(locks: LockManager, name: str) -> AsyncIterator[None]:
 async def is_free(locks: LockManager, name: str) -> bool:
     try:
         async with locks.hold(name, timeout=IMPATIENT):
+            return True
+    except LockTimeout:
+        return False
+
+
+async def is_free_in_time(locks: LockManager, name: str = "model") -> bool:
+    try:
+        async with locks.hold(name, timeout=PATIENT):
             return True
     except LockTimeout:
         return False
@@ -137,7 +148,127 @@ class LockManagerContract:
             assert await is_free(locks, name) is not self.excludes
         assert await is_free(locks, name)
 
+    async def test_names_do_not_wait_for_each_other(self, locks: LockManager) -> None:
+        async with held(locks, "publish:one"):
+            assert await is_free(locks, "publish:two")
+            assert await is_free(locks, "gc")
+
+    async def test_a_fence_has_a_higher_number_than_those_before(self, locks: LockManager) -> None:
+        fences = []
+        for _ in range(3):
+            async with locks.hold("model", timeout=PATIENT) as fence:
+                fences.append(fence)
+        if any(fences):
+            assert {fence.name for fence in fences if fence} == {"model"}
+            numbers = [fence.number for fence in fences if fence]
+            assert numbers == sorted(set(numbers))
+            assert len(numbers) == 3
+
     async def test_locks_in_order_pass_their_check(self, locks: LockManager) -> None:
         await locks.check()
         async with locks.hold("model", timeout=PATIENT):
             await locks.check()
+
+
+class SharedLockManagerContract(LockManagerContract):
+    """Of those that exclude across processes. A subclass says how others open the same locks."""
+
+    @pytest.fixture
+    def locking(self) -> Locking:
+        raise NotImplementedError
+
+    @pytest.fixture
+    async def locks(self, locking: Locking) -> AsyncIterator[LockManager]:
+        async with locking.open() as locks:
+            yield locks
+
+    @pytest.fixture
+    async def elsewhere(self, locking: Locking) -> AsyncIterator[LockManager]:
+        async with locking.open() as locks:
+            yield locks
+
+    async def test_two_managers_exclude_each_other(
+        self, locks: LockManager, elsewhere: LockManager
+    ) -> None:
+        async with held(elsewhere, "model"):
+            assert not await is_free(locks, "model")
+            assert await is_free(locks, "other")
+        assert await is_free(locks, "model")
+
+    async def test_who_waits_gets_it_when_the_other_lets_go(
+        self, locks: LockManager, elsewhere: LockManager
+    ) -> None:
+        async with held(elsewhere, "model"):
+            waiting = [asyncio.create_task(is_free_in_time(locks)) for _ in range(3)]
+            await asyncio.sleep(0.05)
+            assert not any(waiter.done() for waiter in waiting)
+        assert all(await asyncio.gather(*waiting))
+
+    async def test_who_stops_waiting_for_another_leaves_no_trace(
+        self, locks: LockManager, elsewhere: LockManager
+    ) -> None:
+        for pause in (0, 0.001, 0.005, 0.02, 0.05):
+            async with held(elsewhere, "model"):
+                waiters = [asyncio.create_task(is_free_in_time(locks)) for _ in range(2)]
+                await asyncio.sleep(pause)
+                for waiter in waiters:
+                    waiter.cancel()
+                await asyncio.gather(*waiters, return_exceptions=True)
+                assert not await is_free(locks, "model")
+            assert await is_free_in_time(locks)
+            assert await is_free_in_time(elsewhere)
+
+    async def test_two_that_take_turns_lose_no_count(
+        self, locks: LockManager, elsewhere: LockManager
+    ) -> None:
+        count = 0
+
+        async def add(manager: LockManager) -> None:
+            nonlocal count
+            for _ in range(10):
+                async with manager.hold("model", timeout=PATIENT):
+                    before = count
+                    await asyncio.sleep(0.0005)
+                    count = before + 1
+
+        await asyncio.gather(*(add(manager) for manager in (locks, elsewhere) for _ in range(3)))
+        assert count == 60
+
+    async def test_who_waits_elsewhere_gets_its_turn(
+        self, locks: LockManager, elsewhere: LockManager
+    ) -> None:
+        """Also while there is always somebody who wants it here."""
+        enough = asyncio.Event()
+
+        async def want() -> None:
+            while not enough.is_set():
+                async with locks.hold("model", timeout=PATIENT):
+                    await asyncio.sleep(0)
+
+        wanting = [asyncio.create_task(want()) for _ in range(3)]
+        for _ in range(3):
+            assert await is_free_in_time(elsewhere)
+        enough.set()
+        await asyncio.gather(*wanting)
+
+    def test_processes_do_not_lose_each_others_counts(
+        self, locking: Locking, tmp_path: Path
+    ) -> None:
+        counter = tmp_path / "counter"
+        counter.write_text("0")
+        with others(locking, "count", str(counter), count=4) as processes:
+            for process in processes:
+                process.tell()
+            assert [process.ends() for process in processes] == [0] * 4
+        assert counter.read_text() == str(4 * 5 * 5)
+
+    async def test_a_killed_process_frees_its_lock(
+        self, locking: Locking, locks: LockManager
+    ) -> None:
+        """Also one with a child that lives on: programs it starts do not inherit the lock."""
+        with others(locking, "hold") as (process,):
+            process.tell()
+            process.says()
+            assert not await is_free(locks, "model")
+            process.signal(signal.SIGKILL)
+            assert await is_free_in_time(locks)

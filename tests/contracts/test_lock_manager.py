@@ -5,12 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,57 +15,26 @@ from adapters.file_lock import FileLockManager
 from adapters.memory.locks import MemoryLockManager
 from adapters.no_lock import NoLockManager
 from application.ports import LockManager
-from domain.errors import LockTimeout, LockUnavailable
-from tests.contracts.lock_manager import PATIENT, LockManagerContract, held, is_free
+from domain.errors import LockUnavailable
+from tests.contracts.lock_manager import (
+    PATIENT,
+    LockManagerContract,
+    SharedLockManagerContract,
+    held,
+    is_free,
+    is_free_in_time,
+)
+from tests.support.locking import Locking
+from tests.support.registry import end_connections, run_apart, sqlite_database
+from tests.support.services.databases import Databases
 
 pytestmark = pytest.mark.anyio
-
-ROOT = Path(__file__).parents[2]
-
-_COUNTER = """
-import asyncio, pathlib, sys
-from adapters.file_lock import FileLockManager
-
-folder, counter = sys.argv[1], pathlib.Path(sys.argv[2])
-locks = FileLockManager(folder)
-
-async def count():
-    for _ in range(5):
-        async with locks.hold("counter", timeout=30):
-            number = int(counter.read_text())
-            await asyncio.sleep(0.0005)
-            counter.write_text(str(number + 1))
-
-async def main():
-    await asyncio.gather(*(count() for _ in range(5)))
-
-sys.stdin.readline()
-asyncio.run(main())
-"""
-
-_HOLDER = """
-import asyncio, os, sys
-from adapters.file_lock import FileLockManager
-
-async def main():
-    async with FileLockManager(sys.argv[1]).hold("model", timeout=30):
-        if sys.argv[2] == "fork" and os.fork() == 0:
-            os.execlp("sleep", "sleep", "60")
-        print("held", flush=True)
-        await asyncio.sleep(60)
-
-asyncio.run(main())
-"""
 
 
 class TestMemoryLockManager(LockManagerContract):
     @pytest.fixture
     def locks(self) -> MemoryLockManager:
         return MemoryLockManager()
-
-    async def test_names_do_not_wait_for_each_other(self, locks: LockManager) -> None:
-        async with held(locks, "one"):
-            assert await is_free(locks, "two")
 
     async def test_locks_that_nobody_wants_are_forgotten(self, locks: MemoryLockManager) -> None:
         for number in range(100):
@@ -95,34 +60,19 @@ class TestNoLockManager(LockManagerContract):
         await asyncio.gather(*(enter() for _ in range(8)))
 
 
-@contextmanager
-def holder(folder: Path, how: str = "alone") -> Iterator[subprocess.Popen[bytes]]:
-    """A process that holds the lock "model" until it is killed."""
-    command = [sys.executable, "-c", _HOLDER, str(folder), how]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, cwd=ROOT, start_new_session=True
-    ) as child:
-        try:
-            assert child.stdout is not None
-            assert child.stdout.readline() == b"held\n"
-            yield child
-        finally:
-            os.killpg(child.pid, signal.SIGKILL)
-
-
 def stripe(name: str) -> int:
     """By which names of a kind share lock files."""
     return hashlib.sha256(name.encode()).digest()[0]
 
 
-class TestFileLockManager(LockManagerContract):
+class TestFileLockManager(SharedLockManagerContract):
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
         return tmp_path / "state" / "locks"
 
     @pytest.fixture
-    def locks(self, folder: Path) -> FileLockManager:
-        return FileLockManager(folder)
+    def locking(self, folder: Path) -> Locking:
+        return Locking("file", str(folder))
 
     async def test_names_seldom_wait_for_each_other(self, locks: LockManager) -> None:
         names = [f"publish:{number}" for number in range(3_000)]
@@ -161,42 +111,6 @@ class TestFileLockManager(LockManagerContract):
         assert os.listdir(tmp_path) == ["unmounted"]
         os.rename(tmp_path / "unmounted", folder.parent)
         assert await is_free(locks, "model")
-
-    async def test_two_managers_of_a_folder_exclude_each_other(
-        self, locks: LockManager, folder: Path
-    ) -> None:
-        async with held(locks, "model"):
-            assert not await is_free(FileLockManager(folder), "model")
-            assert await is_free(FileLockManager(folder / "other"), "model")
-
-    async def test_waiters_get_it_when_the_other_process_lets_go(
-        self, locks: LockManager, folder: Path
-    ) -> None:
-        async with held(FileLockManager(folder), "model"):
-            waiting = asyncio.create_task(is_free_in_time(locks))
-            await asyncio.sleep(0.05)
-            assert not waiting.done()
-        assert await waiting
-
-    def test_processes_do_not_lose_each_others_counts(self, folder: Path, tmp_path: Path) -> None:
-        counter = tmp_path / "counter"
-        counter.write_text("0")
-        command = [sys.executable, "-c", _COUNTER, str(folder), str(counter)]
-        children = [subprocess.Popen(command, stdin=subprocess.PIPE, cwd=ROOT) for _ in range(6)]
-        for child in children:
-            child.communicate(b"go\n", timeout=60)
-        assert [child.returncode for child in children] == [0] * 6
-        assert counter.read_text() == str(6 * 5 * 5)
-
-    @pytest.mark.parametrize("how", ["alone", "fork"])
-    async def test_a_killed_process_frees_its_lock(
-        self, locks: LockManager, folder: Path, how: str
-    ) -> None:
-        """Also one with a child that lives on: programs it starts do not inherit the lock."""
-        with holder(folder, how) as child:
-            assert not await is_free(locks, "model")
-            child.send_signal(signal.SIGKILL)
-            assert await is_free_in_time(locks)
 
     async def test_a_forked_child_does_not_keep_a_lock_that_was_released(
         self, folder: Path
@@ -261,9 +175,112 @@ class TestFileLockManager(LockManagerContract):
                 pytest.fail("it is held nowhere")
 
 
-async def is_free_in_time(locks: LockManager) -> bool:
-    try:
+WAITING = "wait_event_type = 'Lock'"
+
+
+async def in_line(url: str, count: int) -> None:
+    """Returns when so many wait."""
+    while sessions(url, WAITING) < count:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+
+def sessions(url: str, condition: str = "true") -> int:
+    """How many connections have or want locks."""
+    return len(
+        run_apart(
+            url,
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND "
+            f"application_name = 'modelyard-locks' AND {condition}",
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def database(databases: Databases) -> Iterator[str]:
+    with databases.new() as url:
+        yield url
+
+
+class TestPostgresLockManager(SharedLockManagerContract):
+    @pytest.fixture
+    def locking(self, database: str) -> Locking:
+        return Locking("postgres", database)
+
+    async def test_many_locks_need_one_connection(self, locks: LockManager, database: str) -> None:
+        barrier = asyncio.Barrier(200)
+
+        async def hold(name: str) -> None:
+            async with locks.hold(name, timeout=PATIENT):
+                await barrier.wait()
+
+        holders = [asyncio.create_task(hold(str(number))) for number in range(199)]
+        async with locks.hold("last", timeout=PATIENT):
+            assert sessions(database) == 1
+            await barrier.wait()
+        await asyncio.gather(*holders)
+
+    async def test_many_who_wait_need_few_connections(
+        self, locks: LockManager, elsewhere: LockManager, database: str
+    ) -> None:
+        leave, held_elsewhere = asyncio.Event(), asyncio.Barrier(21)
+
+        async def hold(name: str) -> None:
+            async with elsewhere.hold(name, timeout=PATIENT):
+                await held_elsewhere.wait()
+                await leave.wait()
+
+        names = [str(number) for number in range(20)]
+        holders = [asyncio.create_task(hold(name)) for name in names]
+        await held_elsewhere.wait()
+        waiting = [
+            asyncio.create_task(is_free_in_time(locks, name)) for name in names for _ in range(10)
+        ]
+        await in_line(database, 4)
+        assert sessions(database) == 1 + 1 + 4
+        assert await is_free(locks, "another")
+        leave.set()
+        assert all(await asyncio.gather(*waiting))
+        await asyncio.gather(*holders)
+        assert sessions(database, WAITING) == 0
+
+    async def test_nobody_stands_in_line_who_has_left(
+        self, locks: LockManager, elsewhere: LockManager, database: str
+    ) -> None:
+        async with held(elsewhere, "model"):
+            waiting = asyncio.create_task(is_free_in_time(locks))
+            await in_line(database, 1)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+            assert sessions(database, WAITING) == 0
+
+    async def test_the_block_goes_on_when_the_connection_is_lost(
+        self, locks: LockManager, elsewhere: LockManager, database: str
+    ) -> None:
         async with locks.hold("model", timeout=PATIENT):
-            return True
-    except LockTimeout:
-        return False
+            end_connections(database)
+            assert await is_free_in_time(elsewhere)
+        assert await is_free(locks, "model")
+
+    async def test_who_waits_is_told_that_the_connection_is_lost(
+        self, locks: LockManager, elsewhere: LockManager, database: str
+    ) -> None:
+        async with held(elsewhere, "model"):
+            waiting = asyncio.create_task(is_free_in_time(locks))
+            await in_line(database, 1)
+            run_apart(
+                database,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                f"WHERE datname = current_database() AND {WAITING}",
+            )
+            with pytest.raises(LockUnavailable):
+                await waiting
+            assert not await is_free(locks, "model")
+        assert await is_free_in_time(locks)
+
+
+class TestRedisLockManager(SharedLockManagerContract):
+    @pytest.fixture
+    def locking(self, redis_url: str, tmp_path: Path) -> Iterator[Locking]:
+        path = tmp_path / "numbers.db"
+        with sqlite_database(path):
+            yield Locking("redis", redis_url, rows=f"sqlite:///{path}", lease=3)
