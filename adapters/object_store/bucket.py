@@ -107,10 +107,6 @@ class Bucket(Protocol):
         """
         ...
 
-    async def check(self) -> None:
-        """Returns when the bucket is there and answers."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class Location:

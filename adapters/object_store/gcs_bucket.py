@@ -16,11 +16,11 @@ from google.api_core.exceptions import (
 )
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 from google.cloud import storage  # type: ignore[import-untyped]
-from google.cloud.storage.exceptions import InvalidResponse  # type: ignore[import-untyped]
+from google.cloud.storage.exceptions import DataCorruption, InvalidResponse  # type: ignore[import-untyped]
 from google.cloud.storage.fileio import BlobWriter  # type: ignore[import-untyped]
 from google.cloud.storage.retry import DEFAULT_RETRY  # type: ignore[import-untyped]
 from requests.adapters import HTTPAdapter
-from requests.exceptions import RequestException, Timeout
+from requests.exceptions import Timeout
 
 from adapters.object_store.bucket import (
     CHUNK,
@@ -55,7 +55,7 @@ def _as_store_errors() -> Iterator[None]:
         yield
     except PreconditionFailed:
         raise
-    except (GoogleAPIError, InvalidResponse, RequestException, GoogleAuthError, OSError) as error:
+    except (GoogleAPIError, GoogleAuthError, InvalidResponse, DataCorruption, OSError) as error:
         cause = error.cause if isinstance(error, RetryError) and error.cause else error
         status, code = _answer(cause)
         if status == 404:
@@ -224,10 +224,6 @@ class GcsBucket(Bucket):
     ) -> tuple[int, int]:
         """Google forgets them after a week."""
         return 0, 0
-
-    async def check(self) -> None:
-        async for _ in self.list("check"):
-            return
 
 
 def _info(found: storage.Blob) -> ObjectInfo:

@@ -214,10 +214,6 @@ class ObstoreBucket(Bucket):
         """Azure forgets blocks after a week."""
         return 0, 0
 
-    async def check(self) -> None:
-        async for _ in self.list("check"):
-            return
-
 
 def _info(found: obstore.ObjectMeta) -> ObjectInfo:
     """Both clouds tell whole seconds in one answer or another."""

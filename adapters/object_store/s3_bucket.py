@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:  # obstore has these for type checkers alone
 
 _COPIED_AT_ONCE = 1 << 30
 """S3 copies up to 5 GB in one request, but one that takes minutes may be cut on its way."""
+
+_CREDENTIALS_KEPT = timedelta(minutes=5)
+"""Those of a role have ten minutes left at least when boto3 hands them out."""
 
 
 class S3Bucket(ObstoreBucket):
@@ -72,7 +75,7 @@ def open_s3(location: Location, public_url: str | None) -> S3Bucket:
     session = open_session()
     client = open_client(session)
     signer = open_client(session, public_url) if public_url else client
-    credentials = Boto3CredentialProvider(session)
+    credentials = Boto3CredentialProvider(session, ttl=_CREDENTIALS_KEPT)
 
     def store(options: ClientConfig, retries: RetryConfig) -> S3Store:
         if client.meta.endpoint_url.startswith("http://"):

@@ -20,7 +20,7 @@ from adapters.object_store.threads import Threads
 from application.ports.artifact_store import ArtifactStore, StagedBlob
 from application.ports.file_validator import FileSource
 from application.ports.store_upkeep import BlobInfo
-from domain.errors import BlobNotFound, DigestMismatch, StoreUnavailable
+from domain.errors import BlobNotFound, DigestMismatch, StoreFull, StoreUnavailable
 from domain.values import Digest
 
 T = TypeVar("T")
@@ -132,7 +132,7 @@ class _StagedObject(StagedBlob):
             self._store.held -= len(self._content)
             self._content = None
         elif self._spilled or self._incoming.sent_on:
-            with suppress(StoreUnavailable):  # else a sweep does it
+            with suppress(StoreFull, StoreUnavailable):  # else a sweep does it
                 await self._store.bucket.delete([self._key])
 
 
@@ -258,4 +258,6 @@ class ObjectArtifactStore(ArtifactStore):
             return b"".join([chunk async for chunk in chunks]).decode()
 
     async def check(self) -> None:
-        await self.bucket.check()
+        """Lists a folder that is empty: whether the bucket is there, and lets this service in."""
+        async with aclosing(self.bucket.list(f"{self.blobs.prefix}check")) as nothing:
+            await anext(nothing, None)

@@ -303,7 +303,7 @@ class TestLocalDiskArtifactStore(ArtifactStoreContract):
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-        assert peak < 6 * MIB
+        assert peak < 12 * MIB  # of 32, and other threads of this process count too
 
     async def test_a_hundred_slow_uploads_do_not_keep_a_reader_waiting(
         self, store: ArtifactStore

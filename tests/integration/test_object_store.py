@@ -19,6 +19,7 @@ from google.cloud import storage  # type: ignore[import-untyped]
 from google.oauth2.service_account import Credentials
 
 from adapters.object_store import blobs as blobs_module
+from adapters.object_store import open_stores
 from adapters.object_store.blobs import Blobs
 from adapters.object_store.gcs_bucket import GcsBucket
 from adapters.object_store.incoming import MOST_PARTS, Sizes
@@ -423,6 +424,19 @@ async def test_google_signs_links_with_the_key_of_a_service_account(gcs_bucket: 
     assert "X-Goog-Signature=" in url
     part = await follow(url, Range="bytes=100-199")
     assert part.content == content_of(20_000)[100:200]
+
+
+async def test_links_to_amazon_lead_to_the_region_of_the_bucket(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in os.environ:
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    settings = {"ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret", "REGION": "eu-west-1"}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    url = await link_to(open_stores("s3", "s3://models/prefix").artifacts, ABSENT)
+    assert url.startswith("https://models.s3.eu-west-1.amazonaws.com/prefix/blobs/00/000")
 
 
 async def test_links_lead_to_where_clients_reach_the_store(

@@ -42,14 +42,20 @@ def place(request: pytest.FixtureRequest) -> Place:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clients that retry less, and wait less for an answer."""
-    for options in (obstore_bucket.QUICK, obstore_bucket.BULK):
-        monkeypatch.setitem(options, "timeout", timedelta(seconds=1))
+    """Clients that try less often."""
     for retries in (obstore_bucket.QUICK_AGAIN, obstore_bucket.BULK_AGAIN):
         monkeypatch.setitem(retries, "max_retries", 1)
     for patience in (gcs_bucket._QUICK, gcs_bucket._BULK):
-        monkeypatch.setitem(patience, "timeout", 1)
         monkeypatch.setitem(patience, "retry", patience["retry"].with_timeout(1))
+
+
+@pytest.fixture
+def impatient(hasty: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that wait less for an answer."""
+    for options in (obstore_bucket.QUICK, obstore_bucket.BULK):
+        monkeypatch.setitem(options, "timeout", timedelta(seconds=1))
+    for patience in (gcs_bucket._QUICK, gcs_bucket._BULK):
+        monkeypatch.setitem(patience, "timeout", 1)
 
 
 def everything(store: ArtifactStore) -> list[Callable[[], Awaitable[object]]]:
@@ -98,7 +104,7 @@ async def test_a_store_that_is_not_there_is_unavailable(place: Place) -> None:
         await all_unavailable(artifacts(place, server=server), "it cannot be reached")
 
 
-@pytest.mark.usefixtures("hasty")
+@pytest.mark.usefixtures("impatient")
 async def test_a_store_that_does_not_answer_is_unavailable(place: Place) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=64) as mute:
         server = f"http://127.0.0.1:{mute.getsockname()[1]}"
