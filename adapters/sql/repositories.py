@@ -68,6 +68,8 @@ COUNT_VERSIONS = (
     .where(_THIS_MODEL)
     .values(version_count=models.c.version_count + bindparam("change"))
 )
+# A name that nobody bears has no row that could be locked. Few keys: each takes shared memory.
+CLAIM_NAME = text("SELECT pg_advisory_xact_lock(1852797293, hashtext(:name) & 255)")
 RETIRED = select(retired_names).where(retired_names.c.name == bindparam("name"))
 # The same in SQLite and PostgreSQL; SQLAlchemy has it per dialect only.
 RETIRE = text(
@@ -117,7 +119,14 @@ class SqlModelRepository(ModelRepository):
         self._run = transaction.run
 
     async def get(self, name: ModelName) -> Model:
-        row = await self._run(lambda db: db.execute(MODEL_BY_NAME, {"name": name}).first())
+        def work(db: Connection) -> AnyRow | None:
+            this = {"name": name}
+            row: AnyRow | None = db.execute(MODEL_BY_NAME, this).first()
+            if row is None and _claim(db, name):
+                row = db.execute(MODEL_BY_NAME, this).first()
+            return row
+
+        row = await self._run(work)
         if row is None:
             raise ModelNotFound.named(name)
         return to_model(row)
@@ -172,7 +181,11 @@ class SqlModelRepository(ModelRepository):
         await self._run(work, bulk=True)
 
     async def retired(self, name: ModelName) -> RetiredName | None:
-        row = await self._run(lambda db: db.execute(RETIRED, {"name": name}).first())
+        def work(db: Connection) -> AnyRow | None:
+            _claim(db, name)
+            return db.execute(RETIRED, {"name": name}).first()
+
+        row = await self._run(work)
         return None if row is None else to_retired_name(row)
 
     async def retire(self, name: RetiredName) -> None:
@@ -274,6 +287,19 @@ def _insert_labels(
         db.execute(insert(table), rows)
 
 
+def _claim(db: Connection, name: ModelName) -> bool:
+    """Keeps others from taking the name, or giving it up, until the transaction ends.
+
+    Returns:
+        whether they could have; in SQLite there are no others.
+    """
+    if db.dialect.name == "sqlite":
+        return False
+    db.execute(CLAIM_NAME, {"name": name})
+    return True
+
+
 def _retire(db: Connection, retired: RetiredName) -> None:
+    _claim(db, retired.name)
     values = {"model_id": retired.model_id, "last_version": retired.last_version}
     db.execute(RETIRE, {"name": retired.name, **values})

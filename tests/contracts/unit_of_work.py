@@ -381,6 +381,50 @@ class UnitOfWorkContract:
         second = await register(registry, last_version=retired.last_version)
         assert (await publish(registry, second)).number == 4
 
+    async def test_a_name_that_is_given_up_meanwhile_goes_on_counting(
+        self, registry: Registry
+    ) -> None:
+        first = await register(registry)
+        for _ in range(3):
+            await publish(registry, first)
+
+        async def register_again() -> None:
+            async with registry.uow() as uow:
+                retired = await uow.models.retired(CHURN)
+                last = retired.last_version if retired else 0
+                await uow.models.add(a_model(last_version=last))
+                await uow.commit()
+
+        async with anyio.create_task_group() as tasks, registry.uow() as uow:
+            await uow.models.remove(await uow.models.get(CHURN))
+            tasks.start_soon(register_again)
+            await anyio.sleep(0.05)
+            await uow.commit()
+        async with registry.uow() as uow:
+            second = await uow.models.get(CHURN)
+        assert (second.id != first.id, second.last_version) == (True, 3)
+
+    async def test_of_many_who_find_a_name_free_one_takes_it_and_the_others_find_it(
+        self, registry: Registry
+    ) -> None:
+        added: list[bool] = []
+
+        async def find_or_add() -> None:
+            async with registry.uow() as uow:
+                try:
+                    await uow.models.get(CHURN)
+                    added.append(False)
+                except ModelNotFound:
+                    await anyio.lowlevel.checkpoint()
+                    await uow.models.add(a_model())
+                    added.append(True)
+                await uow.commit()
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(6):
+                tasks.start_soon(find_or_add)
+        assert sorted(added) == [False] * 5 + [True]
+
     async def test_a_name_never_borne_is_not_retired(self, registry: Registry) -> None:
         await register(registry)
         async with registry.uow() as uow:
