@@ -49,9 +49,14 @@ class CollectGarbage:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What was (or, in a dry run, would be) removed; sizes in bytes. ``kept`` blobs are referenced
-    or young, ``uploads`` are those in several requests whose time is over, ``staged`` what belongs to
-    no upload any more; ``staged_size`` are the bytes of both."""
+    """What was (or, in a dry run, would be) removed; sizes in bytes.
+
+    Attributes:
+        kept: blobs that are referenced or young.
+        staged: what belongs to no upload any more.
+        staged_size: the bytes of that, and of ``uploads``.
+        uploads: those in several requests whose time is over.
+    """
 
     blobs: int
     size: int

@@ -198,7 +198,7 @@ class UploadIntake:
 class _Arrival:
     """The bytes of one request: a segment is being stored while the next one is received.
 
-    With a checksum none is acknowledged before the last byte has come.
+    Each is acknowledged as soon as it is stored; with a checksum none is before the last byte.
     """
 
     def __init__(self, intake: UploadIntake, upload: Upload, checksum: Checksum | None) -> None:
@@ -212,8 +212,8 @@ class _Arrival:
         self._left = most - upload.received
         self._end = upload.received
         self._buffer = bytearray()
-        self._storing: asyncio.Task[Segment] | None = None
-        self._stored: list[Segment] = []
+        self._storing: asyncio.Task[None] | None = None
+        self._unchecked: list[Segment] = []
 
     async def take(self, chunk: bytes) -> None:
         """Keeps the last bytes back, up to a segment of them: they may be the end."""
@@ -222,36 +222,28 @@ class _Arrival:
             raise RequestTooLarge(f"These are more bytes than the upload {self._upload.id} takes.")
         self._buffer += chunk
         while len(self._buffer) > self._intake.segment_size:
-            await self._wait()
+            await self._stored()
             self._store(self._cut(self._intake.segment_size))
 
     async def conclude(self) -> Upload:
         """Keeps what is left too, and finishes the upload if that was its end."""
-        await self._wait()
+        await self._stored()
         rest = self._cut(len(self._buffer))
         if self._checksum is not None:
-            await asyncio.to_thread(self._hash.update, rest)
-            if self._hash.digest() != self._checksum.digest:
-                raise ChecksumMismatch(
-                    f"The {self._checksum.algorithm} of the bytes is not the one in "
-                    "Upload-Checksum; none of them were kept."
-                )
-            self._checksum = self._hash = None
-            await self._acknowledge()
+            await self._check(self._checksum, rest)
         if self._end + len(rest) == self._upload.length and not self._upload.partial:
             return await self._intake.finish(self._upload, rest)
         if rest:
             self._store(rest)
-            await self._wait()
+            await self._stored()
         return self._upload
 
     async def leave(self) -> None:
-        """Leaves no segment behind that was not acknowledged."""
+        """Leaves no segment behind whose bytes were not checked, and nothing running."""
         if self._storing is not None:
             await asyncio.wait([self._storing])
-            if not self._storing.cancelled() and self._storing.exception() is None:
-                self._stored.append(self._storing.result())
-        await self._intake.drop(self._stored)
+            self._storing.exception()  # whoever waited for it has been told
+        await self._intake.drop(self._unchecked)
 
     def _cut(self, size: int) -> bytes:
         with memoryview(self._buffer) as view:
@@ -261,23 +253,32 @@ class _Arrival:
 
     def _store(self, content: bytes) -> None:
         start, self._end = self._end, self._end + len(content)
-        self._storing = asyncio.create_task(self._write(start, content))
+        self._storing = asyncio.create_task(self._keep(start, content))
 
-    async def _write(self, start: int, content: bytes) -> Segment:
+    async def _keep(self, start: int, content: bytes) -> None:
         if self._hash is not None:
             await asyncio.to_thread(self._hash.update, content)
         name = await self._intake.segments.write(self._upload.id, content)
-        return Segment(start, len(content), name)
+        segment = Segment(start, len(content), name)
+        if self._hash is None:
+            self._upload = await self._intake.acknowledge(self._upload, [segment])
+        else:
+            self._unchecked.append(segment)
 
-    async def _wait(self) -> None:
+    async def _stored(self) -> None:
+        """Waits for the segment that is being stored; it goes on also where this is cancelled."""
         if self._storing is not None:
-            segment = await asyncio.shield(self._storing)
-            self._storing = None
-            self._stored.append(segment)
-            if self._checksum is None:
-                await self._acknowledge()
+            await asyncio.shield(self._storing)
 
-    async def _acknowledge(self) -> None:
-        stored, self._stored = self._stored, []
+    async def _check(self, checksum: Checksum, rest: bytes) -> None:
+        """Acknowledges what was stored, if the bytes are as promised."""
+        await asyncio.to_thread(self._hash.update, rest)
+        if self._hash.digest() != checksum.digest:
+            raise ChecksumMismatch(
+                f"The {checksum.algorithm} of the bytes is not the one in Upload-Checksum; none of "
+                "them were kept."
+            )
+        self._hash = None
+        stored, self._unchecked = self._unchecked, []
         if stored:
             self._upload = await self._intake.acknowledge(self._upload, stored)
