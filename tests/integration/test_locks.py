@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -13,8 +14,11 @@ from redis.asyncio import Redis
 
 import adapters.postgres_lock
 import adapters.redis_lock
+from adapters.memory.locks import MemoryLockManager
+from adapters.postgres_lock import PostgresLockManager
+from adapters.redis_lock import RedisLockManager
 from application.ports import Fence, LockManager
-from domain.errors import LockUnavailable
+from domain.errors import DatabaseUnavailable, InvalidSettings, LockTimeout, LockUnavailable
 from tests.support.locking import PATIENCE, Locking, others
 from tests.support.registry import sqlite_database
 from tests.support.services import launchers
@@ -130,6 +134,19 @@ async def test_a_server_that_does_not_answer_is_unavailable(
             server.thaw()
 
 
+@pytest.mark.usefixtures("impatient")
+async def test_those_in_line_are_told_together_that_redis_does_not_answer(rows: str) -> None:
+    """One after another, most would wait in line for longer than they may."""
+    with launchers.redis_server() as server:
+        async with Locking("redis", server.url, rows=rows).open() as locks:
+            server.freeze()
+            results = await asyncio.gather(
+                *(take(locks) for _ in range(500)), return_exceptions=True
+            )
+            assert {type(result) for result in results} == {LockUnavailable}
+            server.thaw()
+
+
 async def test_a_restarted_server_is_found_again(server: ServerProcess, locks: LockManager) -> None:
     await take(locks)
     server.restart()
@@ -145,6 +162,39 @@ async def test_the_block_goes_on_when_its_server_is_lost(
         async with elsewhere.hold("model", timeout=PATIENCE) as second:
             assert first is second or (first and second and first.number < second.number)
     await take(locks)
+
+
+async def test_who_is_frozen_keeps_its_lock_in_postgres_and_others_are_told_to_wait(
+    postgres_url: str,
+) -> None:
+    locking = Locking("postgres", postgres_url)
+    with others(locking, "hold") as (frozen,):
+        frozen.tell()
+        frozen.says()
+        frozen.signal(signal.SIGSTOP)
+        async with locking.open() as locks:
+            with pytest.raises(LockTimeout):
+                async with locks.hold("model", timeout=0.5):
+                    pytest.fail("two hold it")
+            frozen.signal(signal.SIGCONT)
+            frozen.tell()
+            await take(locks)
+
+
+@pytest.mark.parametrize("method", ["postgres", "redis"])
+def test_a_manager_serves_one_event_loop_after_another(
+    method: str, postgres_url: str, redis_url: str
+) -> None:
+    """And leaves no connection open in one that has ended, which would be a warning."""
+    locks: LockManager = PostgresLockManager(postgres_url, queue=MemoryLockManager())
+    if method == "redis":
+        locks = RedisLockManager(redis_url, queue=MemoryLockManager(), issue=first_number)
+    for _ in range(3):
+        asyncio.run(take(locks))
+
+
+async def first_number(_name: str) -> int:
+    return 1
 
 
 # --- leases -------------------------------------------------------------------------------------
@@ -223,3 +273,23 @@ async def test_a_wrong_password_is_not_repeated(rows: str) -> None:
             await assert_unavailable(locks)
         async with replace(Locking("redis", server.url, rows=rows)).open() as locks:
             await assert_unavailable(locks)
+
+
+@pytest.mark.parametrize("rest", [f":{SECRET}@host:{SECRET}", f":{SECRET}@host/0?unknown=1"])
+def test_a_url_that_is_not_understood_is_refused_and_not_repeated(rest: str) -> None:
+    with pytest.raises(InvalidSettings) as caught:
+        RedisLockManager(f"redis://{rest}", queue=MemoryLockManager(), issue=first_number)
+    assert SECRET not in f"{caught.value.detail} {caught.value.__cause__}"
+
+
+async def test_a_lock_for_which_no_number_is_had_is_given_back(redis_url: str, rows: str) -> None:
+    async def fail(_name: str) -> int:
+        raise DatabaseUnavailable("It is away.")
+
+    with pytest.raises(DatabaseUnavailable):
+        await take(RedisLockManager(redis_url, queue=MemoryLockManager(), issue=fail))
+    async with (
+        Locking("redis", redis_url, rows=rows).open() as locks,
+        locks.hold("model", timeout=0),
+    ):
+        pass
