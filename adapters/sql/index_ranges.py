@@ -14,7 +14,6 @@ from sqlalchemy import (
     and_,
     func,
     literal_column,
-    or_,
     select,
     true,
 )
@@ -27,6 +26,7 @@ from adapters.sql.filters import (
     as_text,
     compare,
     entry,
+    one_of,
     unindexed,
 )
 from adapters.sql.tables import FORMATS, HEAD, aliases, models, version_labels, versions
@@ -189,8 +189,8 @@ def _by_format(limits: list[_Limit]) -> IndexRange | None:
     if limit is None:
         return None
     labels = version_labels.alias("driver")
-    alike = (and_(labels.c.key == value, labels.c.value == value) for value in limit.values)
-    condition = and_(labels.c.scope == FORMATS, or_(*alike))
+    one_of_them = (one_of(column, limit.values) for column in (labels.c.key, labels.c.value))
+    condition = and_(labels.c.scope == FORMATS, *one_of_them, labels.c.key == labels.c.value)
     source: FromClause = labels
     if not limit.single:
         # What has files of several of these formats shall be found once.
@@ -272,7 +272,7 @@ def _bounds(column: ColumnElement[Any], limit: _Limit, values: Sequence[Any]) ->
     """Limits of an index's range; unless exact they let through more than the comparison does."""
     match limit.operator:
         case "=":
-            return [or_(*(compare(column, "=", value) for value in values))]
+            return [one_of(column, values)]
         case "<" | "<=" | ">" | ">=" as operator:
             # Of a long text only the head is compared here, so the end is included.
             symbol = operator if limit.exact else f"{operator[0]}="
