@@ -358,20 +358,17 @@ class StoreFull(ModelyardError):
 
 
 class DatabaseUnavailable(ModelyardError):
-    code = "database.unavailable"
-    kind = Kind.UNAVAILABLE
+    code, kind = "database.unavailable", Kind.UNAVAILABLE
     title = "The database cannot be reached now"
 
 
 class DatabaseBehind(ModelyardError):
-    code = "database.behind"
-    kind = Kind.UNAVAILABLE
+    code, kind = "database.behind", Kind.UNAVAILABLE
     title = "The database schema is not the one this release needs"
 
 
 class DatabaseMissing(ModelyardError):
-    code = "database.missing"
-    kind = Kind.UNAVAILABLE
+    code, kind = "database.missing", Kind.UNAVAILABLE
     title = "There is no registry where the settings say"
 
 
@@ -386,9 +383,13 @@ class CollectionRefused(ModelyardError):
 
 
 class StoreOfAnother(ModelyardError):
-    code = "store.of_another"
-    kind = Kind.CONFLICT
+    code, kind = "store.of_another", Kind.CONFLICT
     title = "The artifact store belongs to another registry"
+
+
+class DatabaseOfAnother(ModelyardError):
+    code, kind = "database.of_another", Kind.CONFLICT
+    title = "The database has rows that would be lost"
 
 
 class InvalidExport(ModelyardError):

@@ -24,12 +24,13 @@ from adapters.observed import (
 )
 from adapters.sql import dsn_of, migrate, open_database
 from adapters.sql.blob_references import SqlBlobReferences
+from adapters.sql.copying import SqlRegistryRows
 from adapters.sql.fences import SqlFences
 from adapters.sql.reader import SqlRegistryReader
 from adapters.sql.snapshot import SqlRegistrySnapshot
 from adapters.sql.unit_of_work import SqlUnitOfWork
 from adapters.system import RandomIds, SystemClock
-from application import aliases, blobs, models, publishing, uploads, versions
+from application import aliases, blobs, migrating, models, publishing, uploads, versions
 from application.exporting import ExportHandler
 from application.importing import ImportHandler
 from application.maintenance import CollectGarbageHandler, VerifyHandler
@@ -92,6 +93,7 @@ class Container(DeclarativeContainer):
     validator = Singleton(LibmagicValidator)
     reader = Singleton(SqlRegistryReader, database)
     references = Singleton(SqlBlobReferences, database)
+    rows = Singleton(SqlRegistryRows, database)
 
     # --- one per command ---
     uow = Factory(SqlUnitOfWork, database, audit.tell, Factory(partial, record_call, "transaction"))
@@ -140,6 +142,8 @@ class Container(DeclarativeContainer):
         CollectGarbageHandler, **_change, **_store, segments=segments, references=references
     )
     verify = Factory(VerifyHandler, store=store, references=references)
+    place = Factory(migrating.Place, store=store, references=references, rows=rows)
+    migrate_store = Factory(migrating.MigrateStoreHandler, place, reader)
     export_registry = Factory(ExportHandler, snapshot=snapshot.provider, store=store)
     import_registry = Factory(ImportHandler, uow=uow.provider, store=store)
 

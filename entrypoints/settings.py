@@ -166,14 +166,14 @@ class Settings(BaseSettings):
         return Path(self.model_storage_path if local else "data") / "locks"
 
 
-def load_settings() -> Settings:
-    """Reads the settings.
+def load_settings(**chosen: object) -> Settings:
+    """Reads the settings; those that are chosen here are not read.
 
     Raises:
         InvalidSettings: one clear line that names each wrong setting.
     """
     try:
-        return Settings()
+        return Settings(**chosen)  # type: ignore[arg-type]
     except ValidationError as error:
         raise InvalidSettings(
             "; ".join(map(_fault, error.errors(include_input=False, include_url=False)))

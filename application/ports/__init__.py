@@ -12,6 +12,7 @@ from application.ports.file_validator import FileSource, FileValidator, FileVerd
 from application.ports.folder import Folder
 from application.ports.lock_manager import Fence, LockManager
 from application.ports.registry_reader import Found, Page, PageRequest, RegistryReader
+from application.ports.registry_rows import RegistryRows, TableSum
 from application.ports.registry_snapshot import RegistrySnapshot
 from application.ports.segment_store import SegmentStore, StoredSegment
 from application.ports.store_upkeep import BlobInfo, StoreUpkeep
@@ -47,11 +48,13 @@ __all__ = [
     "Receipt",
     "ReceiptRepository",
     "RegistryReader",
+    "RegistryRows",
     "RegistrySnapshot",
     "SegmentStore",
     "StagedBlob",
     "StoreUpkeep",
     "StoredSegment",
+    "TableSum",
     "UnitOfWork",
     "UploadPart",
     "UploadRepository",

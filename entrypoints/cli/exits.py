@@ -12,6 +12,7 @@ from entrypoints.cli.output import plain, print_json
 UNEXPECTED = 1
 USAGE = 2
 EXISTS = 4
+AGAIN = 6
 CORRUPT = 7
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -28,8 +29,8 @@ EXIT_CODES: Mapping[Kind, int] = {
     Kind.NOT_SUPPORTED: 5,
     Kind.TOO_LARGE: 5,
     Kind.UNSUPPORTED: 5,
-    Kind.LOCKED: 6,
-    Kind.UNAVAILABLE: 6,
+    Kind.LOCKED: AGAIN,
+    Kind.UNAVAILABLE: AGAIN,
     Kind.CORRUPT: CORRUPT,
     Kind.UNAUTHENTICATED: 8,
     Kind.FORBIDDEN: 8,

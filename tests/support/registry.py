@@ -20,9 +20,11 @@ from sqlalchemy import delete
 
 from adapters.memory.registry import MemoryDatabase, MemoryUnitOfWork
 from adapters.memory.registry_reader import MemoryBlobReferences, MemoryRegistryReader
+from adapters.memory.registry_rows import MemoryRegistryRows
 from adapters.memory.registry_snapshot import MemoryRegistrySnapshot
 from adapters.sql import migrate
 from adapters.sql.blob_references import SqlBlobReferences
+from adapters.sql.copying import SqlRegistryRows
 from adapters.sql.database import Database
 from adapters.sql.fences import SqlFences
 from adapters.sql.reader import SqlRegistryReader
@@ -32,6 +34,7 @@ from adapters.sql.tables import metadata, registry
 from adapters.sql.unit_of_work import SqlUnitOfWork
 from application.ports.blob_references import BlobReferences
 from application.ports.registry_reader import RegistryReader
+from application.ports.registry_rows import RegistryRows
 from application.ports.registry_snapshot import RegistrySnapshot
 from application.ports.unit_of_work import UnitOfWork
 from domain.alias import Alias, AliasMove
@@ -56,6 +59,7 @@ class Registry:
     failing: Callable[[], AbstractContextManager[None]]
     snapshot: Callable[[], RegistrySnapshot]
     fence: Callable[[str], Awaitable[int]]
+    rows: RegistryRows
 
 
 def memory_registry() -> Registry:
@@ -76,6 +80,7 @@ def memory_registry() -> Registry:
         failing,
         lambda: MemoryRegistrySnapshot(database),
         database.issue_fence,
+        MemoryRegistryRows(database),
     )
 
 
@@ -115,6 +120,7 @@ def _sql_registry(
         failing,
         lambda: SqlRegistrySnapshot(database),
         SqlFences(database).issue,
+        SqlRegistryRows(database),
     )
 
 
