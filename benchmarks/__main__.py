@@ -11,12 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import growth, mlflow, publish, resolve, transfer
+from benchmarks import growth, mlflow, publish, resolve, scaling, stores, transfer
 from benchmarks.plan import Plan
 from benchmarks.report import Line, machine, table, write_json
 from benchmarks.servers import ServerFailed
 from benchmarks.wire import WireError
+from tests.support.services import processes
 
+FAILURES = (ServerFailed, WireError, OSError, processes.ServerFailed, processes.ServerMissing)
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 SECTIONS: dict[str, Callable[[Plan], list[Line]]] = {
     "resolve": resolve.measure,
@@ -24,7 +26,14 @@ SECTIONS: dict[str, Callable[[Plan], list[Line]]] = {
     "upload": transfer.upload,
     "download": transfer.download,
     "growth": growth.measure,
+    "replicas": scaling.measure,
+    "s3": stores.s3,
+    "gcs": stores.gcs,
+    "azure": stores.azure,
+    "s3-memory": stores.memory,
 }
+ON_REQUEST = {"s3-memory"}
+"""Takes too long to be part of every run."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             took = time.monotonic() - start
             print(f"\n{name}, {took:.0f} s\n{table(found)}", flush=True)
             lines += found
-        except (ServerFailed, WireError, OSError) as error:
+        except FAILURES as error:
             failed.append(name)
             print(f"{name} failed: {error}", file=sys.stderr, flush=True)
     if len(options.only) > 1:
@@ -67,9 +76,8 @@ def _section(name: str, options: argparse.Namespace) -> list[Line]:
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument(
-        "--only", type=_names, default=list(SECTIONS), help=f"some of {','.join(SECTIONS)}"
-    )
+    usual = [name for name in SECTIONS if name not in ON_REQUEST]
+    parser.add_argument("--only", type=_names, default=usual, help=f"some of {','.join(SECTIONS)}")
     parser.add_argument("--quick", action="store_true", help="a smoke run: its figures mean little")
     parser.add_argument("--rounds", type=int, help="repetitions of each measurement (5)")
     parser.add_argument("--json", type=Path, default=RESULTS, help="where the samples are written")

@@ -6,9 +6,10 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import MappingProxyType
 
 from benchmarks import bare
 from benchmarks.servers import Server, free_port, running
@@ -43,9 +44,17 @@ http {{
 
 
 def modelyard(
-    workdir: Path, *, workers: int, name: str = "modelyard"
+    workdir: Path,
+    *,
+    workers: int,
+    name: str = "modelyard",
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> AbstractContextManager[Server]:
-    """The real service with its own SQLite file and blob folder, both under ``workdir/name``."""
+    """The real service with its own SQLite file and blob folder, both under ``workdir/name``.
+
+    Args:
+        settings: others than these.
+    """
     data = workdir / name
     data.mkdir(exist_ok=True)
     port = free_port()
@@ -56,6 +65,7 @@ def modelyard(
         "PORT": str(port),
         "WORKERS": str(workers),
         "PYTHONPATH": str(ROOT),
+        **settings,
     }
     return running(name, SERVE, port=port, ready="/health/ready", workdir=workdir, env=env)
 

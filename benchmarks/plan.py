@@ -13,7 +13,8 @@ class Plan:
     """The sizes of one run.
 
     ``workdir`` is a folder that is deleted afterwards; ``rounds`` the repetitions of each
-    measurement; ``seconds`` how long load lasts in each; ``big`` the bytes of a big file;
+    measurement; ``seconds`` how long load lasts in each; ``big`` the bytes of a big file, ``huge``
+    those of one that memory must not grow with;
     ``few`` and ``many`` the versions in the two registries whose latencies are compared;
     ``requests`` how often each of these latencies is taken.
     """
@@ -22,6 +23,7 @@ class Plan:
     rounds: int = 5
     seconds: float = 3
     big: int = GIB
+    huge: int = 5 * GIB
     few: int = 1_000
     many: int = 100_000
     requests: int = 100
@@ -29,4 +31,7 @@ class Plan:
     @classmethod
     def quick(cls, workdir: Path) -> Plan:
         """A smoke run: does every driver still work? Its figures mean little."""
-        return cls(workdir, rounds=1, seconds=1, big=GIB // 16, few=600, many=3_000, requests=3)
+        big = GIB // 16
+        return cls(
+            workdir, rounds=1, seconds=1, big=big, huge=2 * big, few=600, many=3_000, requests=3
+        )

@@ -23,11 +23,15 @@ MEMORY = Target(64)
 
 
 class Transfers:
-    """One service, one big file, and the timed ways to move it; each returns seconds."""
+    """One service, one big file, and the timed ways to move it; each returns seconds.
 
-    def __init__(self, plan: Plan, server: Server) -> None:
+    Args:
+        drop: removes big files from where the service keeps them; else it is its own folder.
+    """
+
+    def __init__(self, plan: Plan, server: Server, drop: Callable[[], None] | None = None) -> None:
         self.server = server
-        self.store = plan.workdir / server.name / "blobs"
+        self._drop = drop or partial(drop_big_files, plan.workdir / server.name / "blobs")
         folder = plan.workdir / "source"
         folder.mkdir(exist_ok=True)
         self.file = BigFile(folder / "model.safetensors", plan.big)
@@ -50,7 +54,7 @@ class Transfers:
 
     def hash_and_copy(self, *, durable: bool = False) -> float:
         """``openssl dgst -sha256`` and ``cp``; ``durable`` also waits for the disk, as we do."""
-        self._fresh()
+        self.fresh()
         start = time.perf_counter()
         silent = subprocess.DEVNULL
         subprocess.run(["openssl", "dgst", "-sha256", self.file.path], check=True, stdout=silent)
@@ -63,19 +67,30 @@ class Transfers:
 
     def put(self) -> float:
         """``PUT /api/v1/blobs/{sha256}``."""
-        self._fresh()
+        self.fresh()
         head = request_head("PUT", f"/api/v1/blobs/{self.file.sha256}", self.file.size)
         return self._upload("PUT", head)
 
     def multipart(self) -> float:
         """A whole publish in one request."""
-        self._fresh()
+        self.fresh()
         return self._upload("multipart", *publish_frame(MODEL, self.file.size, METADATA))
 
     def download(self) -> float:
         """The file of the latest version; needs a multipart before it."""
         with self._memory("download"):
             return timed_download(self.server, file_path("latest"), self.file.size)
+
+    def download_and_hash(self) -> float:
+        """The same, for whoever looks whether it is what was published."""
+        digest = hashlib.sha256()
+        with self._memory("download"), Connection(self.server.port) as connection:
+            start = time.perf_counter()
+            connection.download(file_path("latest"), digest.update)
+            elapsed = time.perf_counter() - start
+        if digest.hexdigest() != self.file.sha256:
+            raise WireError("the service sent other bytes than were published")
+        return elapsed
 
     def _upload(self, kind: str, head: bytes, tail: bytes = b"") -> float:
         with Connection(self.server.port) as connection, self._memory(kind):
@@ -86,9 +101,9 @@ class Transfers:
     def _memory(self, kind: str) -> AbstractContextManager[None]:
         return peak_memory(self.server, self.idle, self.growth.setdefault(kind, []))
 
-    def _fresh(self) -> None:
+    def fresh(self) -> None:
         """A file nobody has seen, and the earlier ones gone from the disk."""
-        drop_big_files(self.store)
+        self._drop()
         self.file.renew()
 
 
@@ -139,7 +154,7 @@ def upload(plan: Plan) -> list[Line]:
     ]
     if theirs:
         lines.append(ratio(f"upload {size} by PUT", put, samples["mlflow"]))
-    return lines + _memory_lines(big)
+    return lines + memory_lines(big)
 
 
 def _mlflow_upload(plan: Plan, theirs: MLflow, run: Run, big: Transfers) -> float:
@@ -157,7 +172,8 @@ def download(plan: Plan) -> list[Line]:
         theirs = stack.enter_context(mlflow(plan.workdir))
         big = Transfers(plan, server)
         big.multipart()
-        _check_bytes(big)
+        big.download_and_hash()
+        big.growth.clear()
         runs = {"modelyard": big.download}
         if static := stack.enter_context(nginx(plan.workdir, big.file.path.parent)):
             runs["nginx"] = partial(timed_download, static, "/model.safetensors", plan.big)
@@ -171,22 +187,12 @@ def download(plan: Plan) -> list[Line]:
     ours = samples.pop("modelyard")
     targets = {"nginx": Target(1.5)}
     lines = [ratio(what, ours, other, targets.get(name)) for name, other in samples.items()]
-    del big.growth["multipart"]
-    return lines + _memory_lines(big)
+    return lines + memory_lines(big)
 
 
-def _check_bytes(big: Transfers) -> None:
-    """One download outside the clock: are these the bytes that were sent?"""
-    digest = hashlib.sha256()
-    with Connection(big.server.port) as connection:
-        connection.download(file_path("latest"), digest.update)
-    if digest.hexdigest() != big.file.sha256:
-        raise WireError("the service sent other bytes than were published")
-
-
-def _memory_lines(big: Transfers) -> list[Line]:
+def memory_lines(
+    big: Transfers, target: Target = MEMORY, what: str = "memory growth"
+) -> list[Line]:
+    """How much the server grew in each kind of transfer."""
     samples = [Samples(kind, "MiB", values) for kind, values in big.growth.items()]
-    return [
-        Line(f"memory growth, {item.name}", item, None, max(item.values), MEMORY)
-        for item in samples
-    ]
+    return [Line(f"{what}, {item.name}", item, None, max(item.values), target) for item in samples]
