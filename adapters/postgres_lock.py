@@ -74,12 +74,6 @@ class PostgresLockManager(LockManager):
         async with AsyncExitStack() as stack:
             await self._here().take(_key("check"), stack)
 
-    async def close(self) -> None:
-        """Ends the sessions, and so frees what is held."""
-        sessions, self._sessions = self._sessions, None
-        if sessions is not None:
-            sessions.end()
-
     def _here(self) -> _Sessions:
         """The sessions of the event loop that is running."""
         if self._sessions is None or self._sessions.loop is not asyncio.get_running_loop():
@@ -104,7 +98,8 @@ class _Sessions:
         try:
             await self.loop.create_future()
         finally:
-            self.end()
+            for session in self._open:
+                session.end()
 
     async def take(self, key: int, stack: AsyncExitStack) -> bool:
         """Whether the lock was free; then it is taken, until the stack ends.
@@ -163,12 +158,6 @@ class _Sessions:
         self._open = {one for one in self._open if not one.ended} | {session}
         return session
 
-    def end(self) -> None:
-        """Ends all sessions."""
-        self._lasting.cancel()
-        for session in self._open:
-            session.end()
-
 
 class _Session:
     """A connection that has locks; they are free when it ends."""
@@ -212,8 +201,7 @@ class _Session:
             await settle(asyncio.ensure_future(self.ask(statement, *arguments)))
 
     def end(self) -> None:
-        with suppress(RuntimeError):  # its loop is closed
-            self._connection.terminate()
+        self._connection.terminate()
 
     @contextmanager
     def _ended_by_failures(self) -> Iterator[None]:

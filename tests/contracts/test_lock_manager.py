@@ -178,21 +178,14 @@ class TestFileLockManager(SharedLockManagerContract):
 WAITING = "wait_event_type = 'Lock'"
 
 
-async def in_line(url: str, count: int) -> None:
-    """Returns when so many wait."""
-    while sessions(url, WAITING) < count:  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
-
-
-def sessions(url: str, condition: str = "true") -> int:
-    """How many connections have or want locks."""
-    return len(
-        run_apart(
-            url,
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND "
-            f"application_name = 'modelyard-locks' AND {condition}",
-        )
+async def until_there_are(count: int, url: str, condition: str = "true") -> None:
+    """Returns when so many connections for locks are in that state; those of earlier tests go."""
+    statement = (
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND "
+        f"application_name = 'modelyard-locks' AND {condition}"
     )
+    while len(run_apart(url, statement)) != count:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -207,51 +200,52 @@ class TestPostgresLockManager(SharedLockManagerContract):
         return Locking("postgres", database)
 
     async def test_many_locks_need_one_connection(self, locks: LockManager, database: str) -> None:
-        barrier = asyncio.Barrier(200)
+        leave, taken = asyncio.Event(), asyncio.Barrier(201)
 
         async def hold(name: str) -> None:
             async with locks.hold(name, timeout=PATIENT):
-                await barrier.wait()
+                await taken.wait()
+                await leave.wait()
 
-        holders = [asyncio.create_task(hold(str(number))) for number in range(199)]
-        async with locks.hold("last", timeout=PATIENT):
-            assert sessions(database) == 1
-            await barrier.wait()
+        holders = [asyncio.create_task(hold(str(number))) for number in range(200)]
+        await taken.wait()
+        await until_there_are(1, database)
+        leave.set()
         await asyncio.gather(*holders)
 
     async def test_many_who_wait_need_few_connections(
         self, locks: LockManager, elsewhere: LockManager, database: str
     ) -> None:
-        leave, held_elsewhere = asyncio.Event(), asyncio.Barrier(21)
+        leave, taken = asyncio.Event(), asyncio.Barrier(21)
 
         async def hold(name: str) -> None:
             async with elsewhere.hold(name, timeout=PATIENT):
-                await held_elsewhere.wait()
+                await taken.wait()
                 await leave.wait()
 
         names = [str(number) for number in range(20)]
         holders = [asyncio.create_task(hold(name)) for name in names]
-        await held_elsewhere.wait()
+        await taken.wait()
         waiting = [
             asyncio.create_task(is_free_in_time(locks, name)) for name in names for _ in range(10)
         ]
-        await in_line(database, 4)
-        assert sessions(database) == 1 + 1 + 4
+        await until_there_are(4, database, WAITING)
+        await until_there_are(1 + 1 + 4, database)
         assert await is_free(locks, "another")
         leave.set()
         assert all(await asyncio.gather(*waiting))
         await asyncio.gather(*holders)
-        assert sessions(database, WAITING) == 0
+        await until_there_are(0, database, WAITING)
 
     async def test_nobody_stands_in_line_who_has_left(
         self, locks: LockManager, elsewhere: LockManager, database: str
     ) -> None:
         async with held(elsewhere, "model"):
             waiting = asyncio.create_task(is_free_in_time(locks))
-            await in_line(database, 1)
+            await until_there_are(1, database, WAITING)
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
-            assert sessions(database, WAITING) == 0
+            await until_there_are(0, database, WAITING)
 
     async def test_the_block_goes_on_when_the_connection_is_lost(
         self, locks: LockManager, elsewhere: LockManager, database: str
@@ -266,7 +260,7 @@ class TestPostgresLockManager(SharedLockManagerContract):
     ) -> None:
         async with held(elsewhere, "model"):
             waiting = asyncio.create_task(is_free_in_time(locks))
-            await in_line(database, 1)
+            await until_there_are(1, database, WAITING)
             run_apart(
                 database,
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "

@@ -51,9 +51,7 @@ class Locking:
         if self.method == "postgres":
             from adapters.postgres_lock import PostgresLockManager
 
-            in_postgres = PostgresLockManager(self.place, queue=MemoryLockManager())
-            yield in_postgres
-            await in_postgres.close()
+            yield PostgresLockManager(self.place, queue=MemoryLockManager())
             return
         from adapters.redis_lock import RedisLockManager
         from adapters.sql import open_database
