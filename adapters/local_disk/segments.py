@@ -2,9 +2,11 @@
 
 ::
 
-    <root>/segments/<upload>-<segment>   the bytes, read-only, never changed
+    <root>/segments/<upload>-<segment>        the bytes, read-only, never changed
+    <root>/segments/<upload>-<segment>.part   on their way in
 
-They are written below ``staging`` and renamed, as blobs are, so one that is seen is whole.
+A segment gets its name by a rename, after its bytes are on the disk; so one that is seen is whole.
+What is left of a write that died is listed like a segment, and goes as one that no upload has.
 """
 
 from __future__ import annotations
@@ -17,11 +19,11 @@ import threading
 from collections.abc import AsyncGenerator, Collection, Iterator
 from pathlib import Path
 
-from adapters.local_disk.files import CHUNK, BlobFolder, as_store_errors, sync, write_all
+from adapters.local_disk.files import CHUNK, as_store_errors, sync, write_all
 from adapters.local_disk.staging import Threads
 from application.ports.segment_store import SegmentStore, StoredSegment
 from application.times import moment
-from domain.errors import BlobNotFound
+from domain.errors import BlobNotFound, StoreUnavailable
 
 _WRITERS = 8
 _READERS = 4
@@ -36,7 +38,6 @@ class LocalDiskSegmentStore(SegmentStore):
     """
 
     def __init__(self, root: Path | str) -> None:
-        self._folder = BlobFolder(Path(root))
         self._segments = Path(root).absolute() / "segments"
         self._ready = False
         self._preparing = threading.Lock()
@@ -48,7 +49,8 @@ class LocalDiskSegmentStore(SegmentStore):
 
     def _write(self, upload: str, content: bytes) -> str:
         self._prepare()
-        name, staged = f"{upload}/{secrets.token_hex(16)}", self._folder.new_staging_path()
+        name = f"{upload}/{secrets.token_hex(16)}"
+        staged = self._path(f"{name}.part")
         with as_store_errors():
             try:
                 fd = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444)
@@ -67,12 +69,16 @@ class LocalDiskSegmentStore(SegmentStore):
 
     def _prepare(self) -> None:
         """Makes the folder, once; where it vanishes, a volume has been unmounted."""
-        self._folder.prepare()
         with self._preparing, as_store_errors():
             if not self._ready:
-                self._segments.mkdir(exist_ok=True)
+                self._segments.mkdir(parents=True, exist_ok=True)
                 sync(self._segments.parent, os.O_DIRECTORY)
                 self._ready = True
+
+    def _check_present(self) -> None:
+        """Distinguishes an absent segment from an absent store."""
+        if self._ready and not self._segments.is_dir():
+            raise StoreUnavailable("The folder of the artifact store has gone.")
 
     def _path(self, name: str) -> Path:
         return self._segments / name.replace("/", "-")
@@ -89,7 +95,7 @@ class LocalDiskSegmentStore(SegmentStore):
             try:
                 fd = os.open(self._path(name), os.O_RDONLY)
             except FileNotFoundError:
-                self._folder.check_present()
+                self._check_present()
                 raise BlobNotFound(f"There is no segment {name}.") from None
             try:
                 return os.pread(fd, CHUNK, offset)
@@ -115,7 +121,7 @@ class LocalDiskSegmentStore(SegmentStore):
             try:
                 entries = os.scandir(self._segments)
             except FileNotFoundError:
-                self._folder.check_present()
+                self._check_present()
                 return
             with entries:
                 for entry in entries:

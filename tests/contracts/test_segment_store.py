@@ -59,7 +59,7 @@ class TestLocalDiskSegmentStore(SegmentStoreContract):
         with no_file_above(MIB), pytest.raises(StoreUnavailable):
             await segments.write(UPLOAD, content_of(MIB + 1))
         assert await names(segments) == {name}
-        assert os.listdir(root / "staging") == []
+        assert len(os.listdir(root / "segments")) == 1
         later = await segments.write(UPLOAD, content_of(MIB + 1))
         assert await read(segments, later) == content_of(MIB + 1)
 
@@ -88,7 +88,16 @@ class TestLocalDiskSegmentStore(SegmentStoreContract):
         monkeypatch.setattr(os, "fsync", remember_fsync)
         monkeypatch.setattr(Path, "rename", remember_rename)
         await segments.write(UPLOAD, b"x")
-        assert steps == ["staging", "rename", "segments"]
+        assert steps == ["segments", "rename", "segments"]
+
+    async def test_what_is_left_of_a_write_that_died_can_be_removed(
+        self, segments: SegmentStore, root: Path
+    ) -> None:
+        name = await segments.write(UPLOAD, b"x")
+        (root / "segments" / f"{UPLOAD}-died.part").write_bytes(b"half")
+        (left,) = await names(segments) - {name}
+        await segments.remove([left])
+        assert os.listdir(root / "segments") == [name.replace("/", "-")]
 
     async def test_segments_lie_beside_the_blobs_and_are_none(
         self, segments: SegmentStore, root: Path

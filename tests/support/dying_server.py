@@ -280,7 +280,8 @@ def _carry_out(job: Job, mouth: int, container: Container, app: FastAPI) -> None
 
     reply = asyncio.run(asyncio.wait_for(request(), 60))
     steps.at = None
-    outcome = Outcome(None, reply.status_code, reply.json(), steps.passed)
+    document = reply.json() if reply.content else {}
+    outcome = Outcome(None, reply.status_code, document, steps.passed)
     write(mouth, json.dumps(asdict(outcome)).encode())
 
 
