@@ -129,7 +129,9 @@ class RedisLockManager(LockManager):
         if time.monotonic() < self._silent_until:
             raise LockUnavailable("Locks cannot be taken: Redis does not answer.")
         loop = asyncio.get_running_loop()
-        client = self._clients.setdefault(loop, _Client(self._url, self._lease))
+        client = self._clients.get(loop)
+        if client is None:
+            client = self._clients[loop] = _Client(self._url, self._lease)
         client.users += 1
         try:
             yield client
