@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,44 +24,7 @@ from tests.support.services.processes import (
 
 ROOT = Path(__file__).resolve().parents[1]
 _PROGRAM = (sys.executable, "-m", "entrypoints.cli")
-# A replica that does not take a connection is passed over for a second, whatever the request; one
-# that has begun to answer is not asked again by nginx: that is for the client to decide.
-_NGINX = """
-{user}
-daemon off;
-worker_processes 1;
-pid {folder}/nginx.pid;
-error_log stderr error;
-events {{ worker_connections 1024; }}
-http {{
-  access_log off;
-  client_body_temp_path {folder}/body;
-  proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi;
-  scgi_temp_path {folder}/scgi;
-  upstream modelyard {{
-    least_conn;
-    {servers}
-    keepalive 64;
-  }}
-  server {{
-    listen {address} backlog=1024;
-    client_max_body_size 0;
-    location = /balancer {{ return 200; }}
-    location / {{
-      proxy_pass http://modelyard;
-      proxy_http_version 1.1;
-      proxy_set_header Connection "";
-      proxy_set_header Host $http_host;
-      proxy_request_buffering off;
-      proxy_max_temp_file_size 0;
-      proxy_connect_timeout 2s;
-      proxy_read_timeout 300s;
-    }}
-  }}
-}}
-"""
+_NGINX = ROOT / "deploy" / "nginx.conf"
 
 
 def server_environment(settings: Mapping[str, str], home: Path) -> dict[str, str]:
@@ -117,21 +81,32 @@ def nginx_program() -> str | None:
 
 
 def balancer(program: str, urls: Sequence[str]) -> AbstractContextManager[ServerProcess]:
-    """Nginx, which spreads requests over these addresses."""
+    """Nginx, which spreads requests over these addresses, as deploy/nginx.conf has it."""
     folder = new_folder("nginx")
     (port,) = free_ports(1)
     address = f"{LOOPBACK}:{port}"
-    servers = "\n    ".join(
-        f"server {url.removeprefix('http://')} max_fails=1 fail_timeout=1s;" for url in urls
-    )
-    user = "user root;" if os.geteuid() == 0 else ""
     config = folder / "nginx.conf"
-    config.write_text(_NGINX.format(user=user, folder=folder, servers=servers, address=address))
+    config.write_text(_nginx_config(folder, address, urls), encoding="utf-8")
     return running(
         ServerProcess(
             url=f"http://{address}",
             command=[program, "-p", folder, "-c", config],
             folder=folder,
-            answers=lambda: http_answers(f"http://{address}/balancer"),
+            answers=lambda: http_answers(f"http://{address}/metrics"),
         )
     )
+
+
+def _nginx_config(folder: Path, address: str, urls: Sequence[str]) -> str:
+    """The file of deploy/ for this machine: other addresses, another folder, the same account."""
+    servers = [f"server {url.removeprefix('http://')} max_fails=1 fail_timeout=1s;" for url in urls]
+    text = _NGINX.read_text(encoding="utf-8")
+    for old, new in {
+        r" resolver .*": "",
+        r"( *server modelyard-\d.*\n)+": "\n".join([*servers, ""]),
+        r"listen 8080;": f"listen {address} backlog=1024;",
+        r"/tmp/": f"{folder}/",
+    }.items():
+        text, count = re.subn(old, new, text)
+        assert count, f"deploy/nginx.conf has no longer {old}"
+    return ("user root;\n" if os.geteuid() == 0 else "") + f"daemon off;\n{text}"
