@@ -14,6 +14,7 @@ from application.ports import (
     BlobInfo,
     BlobReferences,
     Clock,
+    Fence,
     LockManager,
     SegmentStore,
     StoreUpkeep,
@@ -89,9 +90,10 @@ class CollectGarbageHandler:
             StoreOfAnother, CollectionRefused: the database is not the one of this store, or seems
                 not to be.
             LockTimeout: another collection is running.
+            LockLost: another one has begun, as this one was stopped for too long.
             StoreUnavailable, DatabaseUnavailable: nothing that is referenced was removed.
         """
-        async with self.locks.hold("gc", timeout=self.lock_timeout):
+        async with self.locks.hold("gc", timeout=self.lock_timeout) as fence:
             cutoff = self.clock.now() - command.grace
             await claim_store(self.store, self.references)
             if not command.force:
@@ -101,7 +103,7 @@ class CollectGarbageHandler:
                 async for batch in batches:
                     doomed = await self._unnamed([b for b in batch if b.renewed_at < cutoff])
                     if not command.dry_run:
-                        doomed = await self._sweep(doomed, cutoff)
+                        doomed = await self._sweep(doomed, cutoff, fence)
                     kept += len(batch) - len(doomed)
                     blobs, size = blobs + len(doomed), size + sum(blob.size for blob in doomed)
             staged, staged_size = await self.store.sweep_staging(
@@ -141,11 +143,14 @@ class CollectGarbageHandler:
         named = await self.references.referenced([blob.digest for blob in blobs])
         return [blob for blob in blobs if blob.digest not in named]
 
-    async def _sweep(self, doomed: list[BlobInfo], cutoff: datetime) -> list[BlobInfo]:
+    async def _sweep(
+        self, doomed: list[BlobInfo], cutoff: datetime, fence: Fence | None
+    ) -> list[BlobInfo]:
         swept: list[BlobInfo] = []
         for start in range(0, len(doomed), _SWEPT_AT_ONCE):
             async with self.uow() as uow:
                 await uow.exclude_writers()  # nobody else's rows change now
+                await uow.check_fence(fence)
                 unnamed = await self._unnamed(doomed[start : start + _SWEPT_AT_ONCE])
                 swept += await self._discard(unnamed, cutoff)
         return swept
