@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, or_, select, updat
 
 from adapters.sql.database import Transaction
 from adapters.sql.mapping import segment_values, to_segment, to_upload, upload_values
-from adapters.sql.tables import upload_segments, uploads
+from adapters.sql.tables import fences, upload_segments, uploads
 from application.ports.uploads import UploadRepository
 from application.times import micros
 from domain.errors import UploadConflict, UploadNotFound
@@ -34,6 +34,7 @@ UPLOAD_MOVE = (
 )
 UPLOAD_DELETE = delete(uploads).where(_THIS)
 UNFINISHED_DELETE = UPLOAD_DELETE.where(uploads.c.sha256.is_(None))
+FENCE_DELETE = delete(fences).where(fences.c.name == bindparam("name"))
 UPLOADS_EXPIRED = (
     select(uploads.c.id)
     .where(uploads.c.expires_at <= bindparam("at"), uploads.c.id > bindparam("after"))
@@ -94,7 +95,14 @@ class SqlUploadRepository(UploadRepository):
 
     async def remove(self, upload: str, *, unless_complete: bool = False) -> bool:
         delete_it, this = UNFINISHED_DELETE if unless_complete else UPLOAD_DELETE, {"this": upload}
-        return await self._run(lambda db: db.execute(delete_it, this).rowcount == 1, bulk=True)
+
+        def work(db: Connection) -> bool:
+            removed = db.execute(delete_it, this).rowcount == 1
+            if removed:  # nobody asks for its lock any more
+                db.execute(FENCE_DELETE, {"name": f"upload:{upload}"})
+            return removed
+
+        return await self._run(work, bulk=True)
 
     async def expired(self, at: datetime, *, after: str = "", limit: int) -> list[str]:
         values = {"at": micros(at), "after": after, "most": limit}
