@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from application.ports.unit_of_work import Receipt
 from application.times import micros, moment
 from domain.alias import Alias, AliasMove
 from domain.model import Model
+from domain.upload import Segment, Upload, UploadMetadata
 from domain.values import AliasName, Digest, FilePath, ModelName, VersionNumber
 from domain.version import (
     FileEntry,
@@ -135,6 +137,38 @@ def test_aggregates_come_back_as_they_were(
             rows = await uow._begun.run(lambda db: db.execute(select(alias_moves)).all())
             assert [to_move(row) for row in rows] == [move]
             assert await uow.receipts.get(receipt.actor, receipt.key) == receipt
+
+    loop.run(through())
+
+
+UPLOADS = st.builds(
+    Upload,
+    id=st.uuids().map(lambda uuid: uuid.hex),
+    creator=TEXTS,
+    created_at=TIMES,
+    expires_at=TIMES,
+    length=st.none() | SIZES,
+    metadata=st.sampled_from(["", "filename bW9kZWwub25ueA==,draft"]).map(UploadMetadata),
+    concat=st.sampled_from(["", "partial", "final;/uploads/a /uploads/b"]),
+    received=SIZES,
+    sha256=st.none() | DIGESTS,
+)
+
+
+@settings(max_examples=30)
+@given(upload=UPLOADS, segment=st.builds(Segment, SIZES, SIZES, WORDS))
+def test_an_upload_comes_back_as_it_was(
+    loop: Loop, registry: Registry, upload: Upload, segment: Segment
+) -> None:
+    async def through() -> None:
+        async with registry.uow() as uow:
+            await uow.uploads.add(upload)
+            _same(await uow.uploads.get(upload.id), upload)
+            if upload.sha256 is None:
+                further = replace(upload, received=upload.received + segment.size)
+                await uow.uploads.move(further, [segment], before=upload.received)
+                _same(await uow.uploads.get(upload.id), further)
+                _same(await uow.uploads.segments(upload.id), [segment])
 
     loop.run(through())
 
