@@ -305,7 +305,7 @@ class _PostgresTransaction(Transaction):
     async def _leave(self) -> None:
         async with self._stack:
             try:
-                if not self.committed and self.link.usable:
+                if not self.committed and self.link.open:
                     await self.link.send("ROLLBACK", self._patience)
             except Failure:
                 self.link.break_off()

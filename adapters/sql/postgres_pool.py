@@ -55,10 +55,9 @@ class Link:
     opened: float
 
     @property
-    def usable(self) -> bool:
-        """Whether it is open, which asyncpg knows of an idle one too, and in no transaction."""
-        ended = self.connection.invalidated or self.driver.is_closed()
-        return not (ended or self.driver.is_in_transaction())
+    def open(self) -> bool:
+        """Whether both think that it is; asyncpg notices by itself when an idle one ends."""
+        return not (self.connection.invalidated or self.driver.is_closed())
 
     def break_off(self) -> None:
         """Closes it without a word."""
@@ -128,7 +127,7 @@ class Pool:
         self._free.release()
         # A statement may be running still after a timeout, and when the task was cancelled.
         over = error is None or not isinstance(error, TimeoutError | asyncio.CancelledError)
-        if over and link.usable and not self._closed:
+        if over and link.open and not (self._closed or link.driver.is_in_transaction()):
             self._idle.append(link)
             return
         link.break_off()
@@ -138,7 +137,7 @@ class Pool:
     def _next(self) -> Link | None:
         while self._idle:
             link = self._idle.pop()
-            if not link.usable:
+            if not link.open:
                 link.break_off()
                 self._drop_idle()
             elif self.loop.time() - link.opened > _LONGEST_USE:

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 from sqlalchemy import Connection, Text, column, func, select, text, values
+from sqlalchemy.exc import ProgrammingError
 
 from adapters.sql import migrate, reader
 from adapters.sql.blob_references import SqlBlobReferences
@@ -16,7 +17,7 @@ from adapters.sql.folding import fold, folded
 from adapters.sql.postgres import PostgresDatabase
 from adapters.sql.tables import models, versions
 from application.ports.registry_reader import PageRequest
-from domain.errors import DatabaseUnavailable, SearchTooCostly
+from domain.errors import DatabaseUnavailable, ModelExists, ModelNotFound, SearchTooCostly
 from domain.values import Digest, Latest, ModelName
 from tests.support.aio import collect
 from tests.support.racing_publisher import race
@@ -232,6 +233,27 @@ async def test_a_transaction_that_is_cut_off_has_done_nothing(
         with pytest.raises(DatabaseUnavailable):
             await uow.commit()
     await register(registry)
+
+
+async def test_a_connection_is_used_again_after_whatever_is_no_fault_of_its_own(
+    registry: Registry, database: PostgresDatabase
+) -> None:
+    process = text("SELECT pg_backend_pid()")
+    pids = {await database.point(lambda db: db.execute(process).scalar_one())}
+    await register(registry)
+    async with registry.uow() as uow:
+        with pytest.raises(ModelExists):
+            await uow.models.add(a_model())
+    async with registry.uow() as uow:
+        await uow.exclude_writers()
+    with pytest.raises(ModelNotFound):
+        await registry.reader.version(ModelName("none"), Latest())
+    with pytest.raises(ProgrammingError):
+        await database.search(lambda db: db.execute(text("SELECT nonsense")).close())
+    async with registry.snapshot() as snapshot:
+        await collect(snapshot.models())
+    pids.add(await database.point(lambda db: db.execute(process).scalar_one()))
+    assert len(pids) == 1
 
 
 async def test_a_commit_without_an_answer_says_so(
