@@ -230,7 +230,8 @@ def _key(name: str, kind: bytes = _LOCKS) -> bytes:
 def _translated_failures() -> Iterator[None]:
     try:
         yield
-    except (RedisError, OSError) as error:
+    except (RedisError, OSError, RuntimeError) as error:
+        # RuntimeError: uvloop, of a connection that closes between being opened and being used.
         raise LockUnavailable(f"Locks cannot be taken: {_reason(error)}.") from error
 
 
@@ -238,7 +239,7 @@ def _reason(error: Exception) -> str:
     """For callers from afar: without addresses."""
     if isinstance(error, ResponseError | AuthenticationError):
         return f"Redis says: {str(error).strip().rstrip('.')}"
-    if not isinstance(error, NotConnected | OSError):
+    if not isinstance(error, NotConnected | OSError | RuntimeError):
         return "Redis does not answer"
     cause = error if isinstance(error, OSError) else error.__cause__
     number = cause.errno if isinstance(cause, OSError) else None
