@@ -12,7 +12,8 @@ from benchmarks.chaos.plan import Plan
 from benchmarks.payload import BOUNDARY, small_file
 from benchmarks.wire import MIB, request_bytes
 
-_SMALL = (2_048, 65_536)
+_SIZES = {(2_048, 65_536): 0.97, (MIB, 4 * MIB): 0.02, (9 * MIB, 20 * MIB): 0.01}
+"""From and to, in bytes, and how many of all files are so big. S3 gets the biggest in parts."""
 _SHARED_FILES = 20
 
 
@@ -79,8 +80,8 @@ def job(plan: Plan, serial: int) -> Job:
     """One of the jobs of a run: each with files of its own, some with what else clients do."""
     dice = random.Random(f"{plan.seed}/{serial}")
     nonce = b"%d/%d" % (plan.seed, serial)
-    size = dice.randrange(MIB, 4 * MIB) if dice.random() < 0.03 else dice.randrange(*_SMALL)
-    files = {"model.safetensors": small_file(nonce, size)}
+    (sizes,) = dice.choices(list(_SIZES), list(_SIZES.values()))
+    files = {"model.safetensors": small_file(nonce, dice.randrange(*sizes))}
     if dice.random() < 0.3:
         files["shared.safetensors"] = small_file(b"shared %d" % dice.randrange(_SHARED_FILES))
     return Job(
