@@ -24,7 +24,7 @@ from adapters.sql.postgres_errors import (
 )
 from adapters.sql.postgres_pool import Link, Pool
 from adapters.sql.postgres_url import read_url
-from adapters.sql.threads import settle
+from application.settling import settle
 from domain.errors import DatabaseUnavailable
 
 T = TypeVar("T")

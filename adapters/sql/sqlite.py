@@ -261,8 +261,6 @@ class SqliteDatabase(Database):
         """As :meth:`dispose`, in a thread: the last one to leave a database tidies its files."""
         await asyncio.to_thread(self.dispose)
 
-    aclose = close  # as contextlib.aclosing calls it
-
 
 class _SqliteTransaction(Transaction):
     def __init__(

@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from anyio import CancelScope
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from adapters.sql.errors import is_interrupted, too_costly, translate_outages
+from application.settling import settle
 
 T = TypeVar("T")
 
@@ -43,23 +43,6 @@ async def finish(
     future = asyncio.get_running_loop().run_in_executor(executor, function)
     with translate_outages():
         return await settle(future, on_cancel=on_cancel)
-
-
-async def settle(future: asyncio.Future[T], *, on_cancel: Callable[[], object] = lambda: None) -> T:
-    """Waits for the end of what goes on by itself, also when the waiting task is cancelled."""
-    cancelled: asyncio.CancelledError | None = None
-    while not future.done():
-        with CancelScope(shield=cancelled is not None):
-            try:
-                await asyncio.wait([future])
-            except asyncio.CancelledError as error:
-                cancelled = error
-                on_cancel()
-    if cancelled is not None:
-        if not future.cancelled():
-            future.exception()  # Nobody is there to be told of it.
-        raise cancelled
-    return future.result()
 
 
 class Search:
