@@ -32,7 +32,7 @@ from domain.upload import Segment, Upload
 from domain.values import Digest
 
 SEGMENT = 16 << 20
-"""Bytes that one segment has at most, and a killed replica loses of an upload."""
+"""Bytes that one segment has at most; a killed replica loses two of them of an upload at most."""
 CHECKSUMS = ("sha1", "md5", "sha256", "sha512")
 _CHUNK = 1 << 20
 
@@ -94,6 +94,11 @@ class UploadIntake:
             return await arrival.conclude()
         finally:
             await arrival.leave()
+
+    def check_length(self, length: int) -> None:
+        """Raises: RequestTooLarge."""
+        if length > self.max_size:
+            raise RequestTooLarge(f"An upload has at most {self.max_size} bytes.")
 
     async def acknowledge(self, upload: Upload, segments: Sequence[Segment]) -> Upload:
         """Moves the upload beyond these segments, which it gains.

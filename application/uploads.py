@@ -13,7 +13,6 @@ from domain.errors import (
     DatabaseUnavailable,
     MalformedRequest,
     ModelyardError,
-    RequestTooLarge,
     UploadConflict,
 )
 from domain.upload import Segment, Upload, UploadMetadata
@@ -27,11 +26,12 @@ async def _nothing() -> AsyncIterator[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class CreateUpload:
-    """Attributes:
-    length: in bytes, None where the client does not know it yet.
-    concat: ``partial``, or what the client said of the parts that follow in ``parts``.
-    parts: the uploads that this one is put together from.
-    chunks: its first bytes, if they come with it.
+    """``length`` in bytes, None where the client does not know it yet.
+
+    Attributes:
+        concat: ``partial``, or what the client said of the parts that follow in ``parts``.
+        parts: the uploads that this one is put together from.
+        chunks: its first bytes, if they come with it.
     """
 
     creator: str
@@ -74,7 +74,7 @@ class CreateUploadHandler:
         )
         if command.parts:
             return await self._concatenate(upload, command.parts)
-        self._check_length(command.length)
+        self.intake.check_length(command.length or 0)
         await self._add(upload)
         if command.chunks is None and command.length != 0:
             return upload
@@ -94,17 +94,13 @@ class CreateUploadHandler:
                 _check_part(part, upload.created_at)
                 segments += await uow.uploads.segments(each)
         size = sum(segment.size for segment in segments)
-        self._check_length(size)
+        self.intake.check_length(size)
         digest = await self.intake.assemble(upload, segments, b"")
         whole = replace(upload, length=size)
         at, expiry = self.clock.now(), self.intake.expiry
         finished = whole.finished(digest, size, at=at, expiry=expiry)
         await self._add(finished)
         return finished
-
-    def _check_length(self, length: int | None) -> None:
-        if length is not None and length > self.intake.max_size:
-            raise RequestTooLarge(f"An upload has at most {self.intake.max_size} bytes.")
 
     async def _add(self, upload: Upload) -> None:
         async with self.uow() as uow:
@@ -122,9 +118,11 @@ def _check_part(part: Upload, at: datetime) -> None:
 
 @dataclass(frozen=True, slots=True)
 class AppendToUpload:
-    """Attributes:
-    announced: bytes that are to come; 0 where that is not said.
-    length: of the whole, where the client has come to know it.
+    """``chunks`` follow the first ``offset`` bytes.
+
+    Attributes:
+        announced: bytes that are to come; 0 where that is not said.
+        length: of the whole, where the client has come to know it.
     """
 
     upload: str
@@ -154,8 +152,7 @@ class AppendToUploadHandler:
             upload = await uow.uploads.get(command.upload)
         upload.check_alive(self.clock.now())
         if command.length is not None:
-            if command.length > self.intake.max_size:
-                raise RequestTooLarge(f"An upload has at most {self.intake.max_size} bytes.")
+            self.intake.check_length(command.length)
             upload = upload.declared(command.length)
         upload.check_takes(command.offset, command.announced)
         if upload.complete:

@@ -260,9 +260,9 @@ async def append_to_upload(
     services: Services,
     upload: UploadParam,
 ) -> Response:
-    """What has come is kept when the connection breaks, by 16 MiB at least, unless a checksum is
-    promised. The last bytes are answered once the blob is complete, which takes a while for a
-    large one. A POST with `X-HTTP-Method-Override: PATCH` does the same.
+    """What has come is kept when the connection breaks, unless a checksum is promised. The last
+    bytes are answered once the blob is complete, which takes a while for a large one. A POST with
+    `X-HTTP-Method-Override: PATCH` does the same.
     """
     if not _is_bytes(request):
         raise UnsupportedMediaType(f"The bytes of an upload are sent as {BYTES}.")
