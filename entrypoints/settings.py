@@ -19,12 +19,12 @@ _SCHEMES = {"s3": "s3", "gcs": "gs", "azure": "az"}
 
 
 def _database(url: str) -> str:
+    if url.partition("://")[0].partition("+")[0] in {"postgresql", "postgres"}:
+        return url  # the adapter understands more spellings than SQLAlchemy
     try:
-        backend = make_url(url.replace("postgres:", "postgresql:", 1)).get_backend_name()
+        backend = make_url(url).get_backend_name()
     except ArgumentError:
         raise ValueError("not a URL such as sqlite:///data/modelyard.db") from None
-    if backend == "postgresql":
-        return url
     if backend != "sqlite":
         raise ValueError(
             f"the database {backend!r} is not supported; use sqlite:///path/to/file.db or "
@@ -55,7 +55,7 @@ class Settings(BaseSettings):
         repr=False,
     )
     database_pool_size: int = Field(
-        10, ge=1, le=1000, description="connections to PostgreSQL at most, of one server process"
+        10, ge=3, le=1000, description="connections to PostgreSQL at most, of one server process"
     )
     model_storage_path: Annotated[str, BeforeValidator(str)] = Field(
         "data/artifacts",

@@ -7,6 +7,7 @@ import pytest
 from adapters.sql import open_database
 from adapters.sql.postgres_url import read_url
 from domain.errors import InvalidSettings
+from entrypoints.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -71,6 +72,7 @@ def test_a_url_is_understood(url: str, dsn: str, place: str | None) -> None:
     assert place is None or address.place == place
     assert "secret" not in repr(address)
     assert open_database(url).place == address.place
+    assert Settings(_env_file=None, database_url=url).database_url == url
 
 
 def test_the_time_to_connect_in_can_be_given() -> None:
