@@ -27,7 +27,6 @@ class Kind(StrEnum):
     FORBIDDEN = "forbidden"
     GONE = "gone"
     CHECKSUM = "checksum"
-    NOT_SUPPORTED = "not_supported"
     LOCKED = "locked"
     UNAVAILABLE = "unavailable"
     CORRUPT = "corrupt"
@@ -327,7 +326,7 @@ class TusVersionUnsupported(ModelyardError):
 
 class DirectUploadUnsupported(ModelyardError):
     code = "blob.direct_upload_unsupported"
-    kind = Kind.NOT_SUPPORTED
+    kind = Kind.CONFLICT
     title = "This store takes no direct uploads"
 
 

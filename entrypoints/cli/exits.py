@@ -26,7 +26,6 @@ EXIT_CODES: Mapping[Kind, int] = {
     Kind.INVALID: 5,
     Kind.RANGE: 5,
     Kind.CHECKSUM: 5,
-    Kind.NOT_SUPPORTED: 5,
     Kind.TOO_LARGE: 5,
     Kind.UNSUPPORTED: 5,
     Kind.LOCKED: AGAIN,

@@ -93,7 +93,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
             schemas.pop(unused, None)
         for item in document["paths"].values():
             for method, operation in item.items():
-                if method not in {"get", "head"}:
+                if method not in {"get", "head", "options"}:
                     refused = problems(CrossSiteRequest)[403]
                     operation["responses"].setdefault("403", refused)
         app.openapi_schema = document

@@ -40,7 +40,6 @@ STATUS = {
     Kind.INVALID: 422,
     Kind.CHECKSUM: 460,  # of the tus protocol, 1.0
     Kind.CORRUPT: 500,
-    Kind.NOT_SUPPORTED: 501,
     Kind.LOCKED: 503,
     Kind.UNAVAILABLE: 503,
 }

@@ -162,7 +162,7 @@ def test_a_folder_takes_no_direct_uploads_and_gives_no_links(tmp_path: Path) -> 
         file = "/api/v1/models/churn/versions/1/files/model.bin"
         assert client.get(file, headers={"Prefer": "redirect"}).content == b"bytes"
         refused = client.post(f"/api/v1/blobs/{'0' * 64}/upload", json={"size": 1})
-        assert refused.status_code == 501
+        assert refused.status_code == 409
         assert refused.json()["code"] == "blob.direct_upload_unsupported"
         assert "PUT" in refused.json()["detail"]
 
