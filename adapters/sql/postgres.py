@@ -137,6 +137,8 @@ class PostgresDatabase(Database):
                 timeout=self._address.connect_timeout or self._timeout,
                 server_settings=settings,
             )
+        except asyncpg.UndefinedObjectError as error:
+            raise DatabaseUnavailable(f"PostgreSQL 14 or newer is needed: {error}.") from error
         except ValueError as error:
             raise DatabaseUnavailable(f"DATABASE_URL is wrong: {error}.") from None
 

@@ -168,6 +168,7 @@ async def test_what_keeps_it_from_connecting_is_told_without_a_password(postgres
         (f"{postgres_url}?target_session_attrs=standby", "target attribute"),
         (f"{postgres_url}?sslmode=odd", "DATABASE_URL is wrong"),
         (f"{postgres_url}?sslmode=require", "it takes no TLS"),
+        (f"{postgres_url}?options=-c%20of_a_later_release%3D1", "14 or newer is needed"),
     ):
         assert told in await _refused(url)
 
