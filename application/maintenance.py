@@ -20,8 +20,8 @@ from application.ports import (
     StoreUpkeep,
     UnitOfWork,
 )
-from application.streams import Tell, digest_of, tell_nobody
-from domain.errors import BlobNotFound, CollectionRefused, StoreOfAnother, StoreUnavailable
+from application.streams import Tell, is_sound, tell_nobody
+from domain.errors import CollectionRefused, StoreOfAnother
 from domain.values import Digest
 
 T = TypeVar("T")
@@ -272,28 +272,13 @@ class VerifyHandler:
                 named = await self.references.referenced([blob.digest for blob in batch])
                 unreferenced += len(batch) - len(named)
                 for blob in batch:
-                    sound = await self._sound(blob.digest)
+                    sound = await is_sound(self.store, blob.digest)
                     if sound is False:
                         corrupt.append(blob.digest)
                     blobs, size = blobs + (sound is not None), size + blob.size
                     tell(size, max(total, size))
         missing = await self._missing(set(corrupt))
         return Verified(blobs, size, missing, tuple(corrupt), unreferenced)
-
-    async def _sound(self, digest: Digest) -> bool | None:
-        """Whether it has its bytes; None if it has gone. One that cannot be read is not sound."""
-        try:
-            return await digest_of(self.store.read(digest)) == digest
-        except BlobNotFound:
-            return None
-        except StoreUnavailable:
-            await self._check_store()
-            return False
-
-    async def _check_store(self) -> None:
-        """That it can be listed still; whether it can be written to, a damaged disk may refuse."""
-        async with aclosing(self.store.list()) as blobs:
-            await anext(blobs, None)
 
     async def _missing(self, corrupt: set[Digest]) -> tuple[Digest, ...]:
         missing: list[Digest] = []

@@ -16,7 +16,7 @@ from application.ports import (
     RegistryRows,
     TableSum,
 )
-from application.streams import Tell, digest_of, tell_nobody
+from application.streams import Tell, check_listing, is_sound, tell_nobody
 from domain.errors import (
     BlobCorrupt,
     BlobNotFound,
@@ -151,16 +151,16 @@ class _Transfer:
 
     async def _verify(self, blob: tuple[Digest, int]) -> None:
         digest, size = blob
-        if not await _is_sound(self.target.store, digest):
+        if not await is_sound(self.target.store, digest):
             await self._repair(digest, size)
         self._advance(size)
 
     async def _repair(self, digest: Digest, size: int) -> None:
         """Puts sound bytes in the place of damaged ones, which stay where there are no others."""
-        if await _is_sound(self.source, digest):
+        if await is_sound(self.source, digest):
             await self.target.store.discard(digest, unless_renewed_since=_IN_ANY_CASE)
             await self._copy((digest, size))
-            if await _is_sound(self.target.store, digest):
+            if await is_sound(self.target.store, digest):
                 self.repaired += 1
                 return
         self.lost.add(digest)
@@ -183,7 +183,7 @@ class _Transfer:
                     yield chunk
                     self._advance(len(chunk))
         except StoreUnavailable as error:
-            await _check(self.source)
+            await check_listing(self.source)
             raise BlobCorrupt(f"The blob {digest} cannot be read: {error.detail}") from error
 
     def _advance(self, size: int) -> None:
@@ -251,26 +251,6 @@ class MigrateStoreHandler:
 
 def _differing(some: dict[str, TableSum], others: dict[str, TableSum]) -> tuple[str, ...]:
     return tuple(name for name in some if some[name] != others[name])
-
-
-async def _is_sound(store: ArtifactStore, digest: Digest) -> bool:
-    try:
-        return await digest_of(store.read(digest)) == digest
-    except BlobNotFound:
-        return False
-    except StoreUnavailable:
-        await _check(store)
-        return False
-
-
-async def _check(store: ArtifactStore) -> None:
-    """Makes sure that it is not the whole store that cannot be read.
-
-    Raises:
-        StoreUnavailable
-    """
-    async with aclosing(store.list()) as blobs:
-        await anext(blobs, None)
 
 
 async def _together(

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from application.ports import ArtifactStore
-from domain.errors import BlobCorrupt, BlobNotFound
+from domain.errors import BlobCorrupt, BlobNotFound, StoreUnavailable
 from domain.values import Digest
 
 ByteStream = AsyncGenerator[bytes, None]
@@ -80,3 +80,28 @@ async def digest_of(stream: ByteStream) -> Digest:
         async for chunk in stream:
             hasher.update(chunk)
     return Digest(hasher.hexdigest())
+
+
+async def is_sound(store: ArtifactStore, digest: Digest) -> bool | None:
+    """Whether a blob has its bytes; None if it is absent. One that cannot be read is not sound.
+
+    Raises:
+        StoreUnavailable: it is not this blob alone.
+    """
+    try:
+        return await digest_of(store.read(digest)) == digest
+    except BlobNotFound:
+        return None
+    except StoreUnavailable:
+        await check_listing(store)
+        return False
+
+
+async def check_listing(store: ArtifactStore) -> None:
+    """For when a blob cannot be read. (A damaged disk may refuse writing, so that is not tried.)
+
+    Raises:
+        StoreUnavailable: the whole store cannot be.
+    """
+    async with aclosing(store.list()) as blobs:
+        await anext(blobs, None)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from dependency_injector.containers import DeclarativeContainer
 from dependency_injector.providers import Dependency, Factory, Object, Singleton
 
+from adapters import observed
 from adapters.file_lock import FileLockManager
 from adapters.libmagic import LibmagicValidator
 from adapters.local_disk import LocalDiskArtifactStore, LocalDiskSegmentStore
@@ -16,12 +17,6 @@ from adapters.local_folder import LocalFolder
 from adapters.memory.locks import MemoryLockManager
 from adapters.no_lock import NoLockManager
 from adapters.object_store import NoDirectUploads, Stores, open_stores
-from adapters.observed import (
-    ObservedArtifactStore,
-    ObservedDirectUploads,
-    ObservedLockManager,
-    ObservedSegmentStore,
-)
 from adapters.sql import dsn_of, migrate, open_database
 from adapters.sql.blob_references import SqlBlobReferences
 from adapters.sql.copying import SqlRegistryRows
@@ -81,12 +76,12 @@ class Container(DeclarativeContainer):
     ids = Singleton(RandomIds)
     database = Singleton(open_database, _of.database_url, pool_size=_of.database_pool_size)
     stores = Singleton(_open_stores, settings)
-    store = Singleton(ObservedArtifactStore, stores.provided.artifacts, _store_call)
-    segments = Singleton(ObservedSegmentStore, stores.provided.segments, _store_call)
-    direct = Singleton(ObservedDirectUploads, stores.provided.direct, _store_call)
+    store = Singleton(observed.ObservedArtifactStore, stores.provided.artifacts, _store_call)
+    segments = Singleton(observed.ObservedSegmentStore, stores.provided.segments, _store_call)
+    direct = Singleton(observed.ObservedDirectUploads, stores.provided.direct, _store_call)
     fences = Singleton(SqlFences, database)
     locks = Singleton(
-        ObservedLockManager,
+        observed.ObservedLockManager,
         Singleton(_open_locks, settings, fences),
         Factory(partial, record_call, "lock"),
     )

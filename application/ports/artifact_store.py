@@ -125,11 +125,3 @@ class ArtifactStore(StoreUpkeep, Protocol):
     def source(self, digest: Digest, size: int) -> FileSource:
         """A stored blob, for a validator to read."""
         ...
-
-    async def check(self) -> None:
-        """For readiness: returns when bytes can be stored.
-
-        Raises:
-            StoreUnavailable, StoreFull: saying why not.
-        """
-        ...

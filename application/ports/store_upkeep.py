@@ -1,4 +1,4 @@
-"""Looking after what is stored: the half of an artifact store that maintenance uses."""
+"""Looking after what is stored: what maintenance and readiness need of an artifact store."""
 
 from __future__ import annotations
 
@@ -51,5 +51,13 @@ class StoreUpkeep(Protocol):
 
         Raises:
             StoreUnavailable
+        """
+        ...
+
+    async def check(self) -> None:
+        """For readiness: returns when bytes can be stored.
+
+        Raises:
+            StoreUnavailable, StoreFull: saying why not.
         """
         ...
