@@ -55,6 +55,7 @@ _NUMBERED = {
 """Tables that number their rows by themselves; of each row its number, and what never changes."""
 _BATCH_ROWS = 500
 _BATCH_BYTES = 4 << 20
+_DELETED_AT_ONCE = 5000
 
 _PLACE_IN_POSTGRES = select(
     func.current_database(), func.current_schema(), func.pg_postmaster_start_time()
@@ -142,7 +143,7 @@ class SqlRegistryRows(RegistryRows):
                     tally = _Tally()
                     async for batch in _batches(snapshot, table, tally):
                         await transaction.run(partial(_insert, table, batch), bulk=True)
-                    sums[table.name] = tally.sum
+                    sums[str(table.name)] = tally.sum
             # After the rows: what was given out meanwhile is at most left out.
             last = await self.database.search(_last_numbers)
             await transaction.run(partial(_finish, last), bulk=True)
@@ -158,7 +159,7 @@ class SqlRegistryRows(RegistryRows):
                 tally = _Tally()
                 async for _ in snapshot.stream(select(table), tally.note):
                     pass
-                sums[table.name] = tally.sum
+                sums[str(table.name)] = tally.sum
         return sums
 
     async def uploads(self) -> int:
@@ -239,7 +240,12 @@ def _empty(db: Connection) -> None:
         db.exec_driver_sql(f"TRUNCATE {', '.join(table.name for table in tables)}")
         return
     for table in reversed(tables):
-        db.execute(delete(table))
+        emptying = delete(table)
+        if "id" in table.c:
+            # SQLite keeps each row to which others may refer in memory, until the statement ends.
+            emptying = emptying.where(table.c.id.in_(select(table.c.id).limit(_DELETED_AT_ONCE)))
+        while db.execute(emptying).rowcount:
+            pass
 
 
 def _insert(table: Table, batch: list[Values], db: Connection) -> None:

@@ -179,8 +179,9 @@ def _lines(move: _Move) -> list[str]:
     repaired = f", {migrated.repaired} damaged ones repaired" if migrated.repaired else ""
     copied = f"{plural(migrated.copied, 'blob')} ({size(migrated.copied_size)}){repaired}"
     lines.append(f"{move.store}: copied {copied}; {migrated.present} were there before.")
-    rows = [f"{name} {table.rows}" for name, table in migrated.tables.items() if table.rows]
-    lines.append(f"{move.database}: {', '.join(rows)}.")
+    rows = {name: table.rows for name, table in migrated.tables.items()}
+    counted = f"{plural(rows['models'], 'model')}, {plural(rows['versions'], 'version')}"
+    lines.append(f"{move.database}: {counted}; {sum(rows.values())} rows in all.")
     if migrated.uploads:
         lines.append(f"Left behind: {plural(migrated.uploads, 'upload')} in several requests.")
     if migrated.differing:

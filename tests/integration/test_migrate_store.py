@@ -484,3 +484,9 @@ def test_what_is_deleted_and_collected_meanwhile_is_not_missed(source: Spot, tar
     moved = move(source, target, onto=Busy(target, source, first=delete_and_collect))
     assert (moved.verified, moved.changed, moved.lost) == (True, (), ())
     target.check()
+
+
+def test_whoever_writes_to_the_target_meanwhile_is_noticed(source: Spot, target: Spot) -> None:
+    moved = move(source, target, onto=Busy(target, target, last=publish_new))
+    assert {"models", "versions", "version_blobs"} <= set(moved.differing)
+    assert (moved.verified, moved.changed) == (False, ())
