@@ -65,12 +65,18 @@ def _without_its_server() -> Iterator[None]:
         pytest.skip(str(missing))
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whichever test is the first to use a server waits until npm or Docker has fetched it."""
+    """Whichever test is the first to use a server waits until npm or Docker has fetched it.
+
+    Pytest-xdist 3.8 writes the group of a test where pytest 9.2 does not look: it is told here.
+    """
     fetching = {"databases", "redis_url", "_s3_buckets", "_gcs_buckets", "_azure_containers"}
     for item in items:
         if fetching.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.timeout(600))
+        if with_group := vars(item).get("_nodeid"):
+            item._id = type(item.id).parse(with_group)
 
 
 @pytest.fixture(scope="session")

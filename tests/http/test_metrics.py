@@ -124,6 +124,8 @@ def test_transactions_are_counted_by_their_end(client: httpx.Client, name: str) 
 
 
 def test_garbage_collections_tell_what_they_removed(own: httpx.Client) -> None:
+    files = {"a.safetensors": safetensors("named")}  # else nothing were, which is refused
+    publish(own, "named", files, create_model=True).raise_for_status()
     garbage = b"nobody names this"
     digest = hashlib.sha256(garbage).hexdigest()
     before = value(own, "gc_removed_blobs_total"), value(own, "gc_removed_bytes_total")
