@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar
-
-import anyio
 
 from adapters.object_store.blobs import Blobs
 from adapters.object_store.bucket import Bucket, ObjectMissing
-from adapters.object_store.incoming import Incoming, Sizes, look_at
+from adapters.object_store.incoming import Incoming, Sizes
 from adapters.object_store.threads import Threads
 from application.ports.artifact_store import ArtifactStore, StagedBlob
 from application.ports.file_validator import FileSource
 from application.ports.store_upkeep import BlobInfo
+from application.settling import settle
 from domain.errors import BlobNotFound, DigestMismatch, StoreFull, StoreUnavailable
 from domain.values import Digest
 
-T = TypeVar("T")
 _HASHERS = 4
 
 
@@ -59,13 +56,6 @@ class _ObjectSource(FileSource):
             raise StoreUnavailable("These bytes are not in the object store.") from None
 
 
-async def to_its_end(task: asyncio.Task[T]) -> T:
-    """Waits for a task; that this is cancelled does not cancel it."""
-    with anyio.CancelScope(shield=True):
-        await asyncio.wait({task})
-    return task.result()
-
-
 class _StagedObject(StagedBlob):
     """In memory while it is small, else under a key of its own in the bucket."""
 
@@ -77,7 +67,6 @@ class _StagedObject(StagedBlob):
         self._digest: Digest | None = None
         self._size = 0
         self._spilled = False
-        self._committing: asyncio.Task[BlobInfo] | None = None
 
     async def write(self, chunk: bytes) -> None:
         await self._incoming.write(chunk)
@@ -106,8 +95,7 @@ class _StagedObject(StagedBlob):
 
     async def commit(self) -> BlobInfo:
         digest, size = await self.finish()
-        self._committing = self._store.begin(self._commit(digest, size))
-        return await to_its_end(self._committing)
+        return await settle(asyncio.create_task(self._commit(digest, size)))
 
     async def _commit(self, digest: Digest, size: int) -> BlobInfo:
         """Small bytes are simply written again, which makes the blob young."""
@@ -125,8 +113,6 @@ class _StagedObject(StagedBlob):
 
     async def drop(self) -> None:
         """Removes what is not needed any more, committed or not."""
-        if self._committing is not None:
-            await asyncio.wait({self._committing})
         await self._incoming.abandon()
         if self._content is not None:
             self._store.held -= len(self._content)
@@ -149,7 +135,6 @@ class ObjectArtifactStore(ArtifactStore):
         self.sizes = sizes
         self.held = 0
         self._threads = Threads(_HASHERS, "blob-hasher")
-        self._tasks: set[asyncio.Task[Any]] = set()
 
     def incoming(self, key: str, size: int | None = None) -> Incoming:
         """For bytes that go to this key, unless they are few."""
@@ -161,21 +146,13 @@ class ObjectArtifactStore(ArtifactStore):
             part_size=self.sizes.part_for(size),
         )
 
-    def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Starts what goes on to its end also if nobody waits for it any more."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(look_at)
-        return task
-
     @asynccontextmanager
     async def stage(self) -> AsyncIterator[StagedBlob]:
         blob = _StagedObject(self, f"{self.blobs.prefix}staging/{secrets.token_hex(16)}")
         try:
             yield blob
         finally:
-            await to_its_end(self.begin(blob.drop()))
+            await settle(asyncio.create_task(blob.drop()))
 
     async def put(
         self, digest: Digest, chunks: AsyncIterator[bytes], *, size: int | None = None
@@ -196,7 +173,7 @@ class ObjectArtifactStore(ArtifactStore):
             await self.blobs.mark(digest)  # S3 will say that it is as old as its first part
             return await self.blobs.adopt(digest, incoming.complete, mark=True)
         finally:
-            await to_its_end(self.begin(incoming.abandon()))
+            await settle(asyncio.create_task(incoming.abandon()))
 
     async def link(
         self, digest: Digest, *, filename: str, media_type: str, lifetime: float
