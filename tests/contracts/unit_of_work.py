@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import anyio
@@ -146,6 +147,21 @@ class UnitOfWorkContract:
             await entered.wait()
             tasks.cancel_scope.cancel()
         await register(registry)
+
+    async def test_a_commit_that_has_begun_is_finished_though_the_task_is_cancelled(
+        self, registry: Registry
+    ) -> None:
+        async def work() -> None:
+            async with registry.uow() as uow:
+                await uow.models.add(a_model())
+                asyncio.current_task().cancel()  # type: ignore[union-attr]
+                await uow.commit()
+
+        task = asyncio.ensure_future(work())
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (await registry.reader.model(CHURN)).record.name == "churn"
+        await register(registry, "other")
 
     async def test_being_cancelled_while_waiting_for_others_harms_nobody(
         self, registry: Registry

@@ -425,22 +425,6 @@ async def test_a_cancelled_transaction_is_rolled_back_and_its_connection_not_use
     assert await database.point(_ask) == 42
 
 
-async def test_a_commit_that_has_begun_is_finished_though_the_task_is_cancelled(
-    registry: Registry,
-) -> None:
-    async def work() -> None:
-        async with registry.uow() as uow:
-            await uow.models.add(a_model())
-            asyncio.current_task().cancel()  # type: ignore[union-attr]
-            await uow.commit()
-
-    task = asyncio.ensure_future(work())
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert (await registry.reader.model(CHURN)).record.name == "churn"
-    await register(registry, "other")
-
-
 # --- snapshots ----------------------------------------------------------------------------------
 
 

@@ -133,22 +133,6 @@ async def test_a_file_that_is_no_database_is_told_of(tmp_path: Path) -> None:
     await database.close()
 
 
-async def test_a_commit_that_has_begun_is_finished_though_the_task_is_cancelled(
-    registry: Registry,
-) -> None:
-    async def work() -> None:
-        async with registry.uow() as uow:
-            await uow.models.add(a_model())
-            asyncio.current_task().cancel()  # type: ignore[union-attr]
-            await uow.commit()
-
-    task = asyncio.ensure_future(work())
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert (await registry.reader.model(CHURN)).record.name == "churn"
-    await register(registry, "other")
-
-
 def _count_endlessly(db: Connection) -> int:
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
     return int(db.execute(text(f"{endless} SELECT count(*) FROM n")).scalar_one())
