@@ -15,8 +15,6 @@ from entrypoints.http.metrics import record_collection, record_connections
 _log = logging.getLogger("modelyard.upkeep")
 _LONGEST_PAUSE = 300.0
 """Seconds between two looks at whether it is due: a service that restarts often gets there too."""
-
-
 _LOOKED = 1.0
 """Seconds between two looks at the connections to the database."""
 
