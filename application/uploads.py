@@ -13,10 +13,14 @@ from domain.errors import (
     DatabaseUnavailable,
     MalformedRequest,
     ModelyardError,
+    RequestTooLarge,
     UploadConflict,
 )
 from domain.upload import Segment, Upload, UploadMetadata
 from domain.values import check_actor
+
+_MOST_SEGMENTS = 1_000_000
+"""Of all parts of an upload together: a part may be named again and again, and be of crumbs."""
 
 
 async def _nothing() -> AsyncIterator[bytes]:
@@ -87,14 +91,16 @@ class CreateUploadHandler:
 
     async def _concatenate(self, upload: Upload, parts: tuple[str, ...]) -> Upload:
         """The parts stay, until they expire: the client may not hear of this, and ask again."""
-        segments: list[Segment] = []
+        size, found = 0, dict[str, list[Segment]]()
         async with self.uow() as uow:
             for each in parts:
-                part = await uow.uploads.get(each)
-                _check_part(part, upload.created_at)
-                segments += await uow.uploads.segments(each)
-        size = sum(segment.size for segment in segments)
-        self.intake.check_length(size)
+                if each not in found:
+                    found[each] = await _segments_of(uow, each, upload.created_at)
+                size += sum(segment.size for segment in found[each])
+                self.intake.check_length(size)
+        if sum(len(found[each]) for each in parts) > _MOST_SEGMENTS:
+            raise RequestTooLarge("The parts came in too many pieces; begin them with larger ones.")
+        segments = [segment for each in parts for segment in found[each]]
         digest = await self.intake.assemble(upload, segments, b"")
         whole = replace(upload, length=size)
         at, expiry = self.clock.now(), self.intake.expiry
@@ -108,12 +114,18 @@ class CreateUploadHandler:
             await uow.commit()
 
 
-def _check_part(part: Upload, at: datetime) -> None:
-    if not part.partial:
-        raise MalformedRequest(f"The upload {part.id} was not begun as a part of another.")
-    part.check_alive(at)
-    if not part.complete:
-        raise UploadConflict(f"The part {part.id} is not complete; it has {part.received} bytes.")
+async def _segments_of(uow: UnitOfWork, part: str, at: datetime) -> list[Segment]:
+    """All bytes of a part, or an error: another request may end it between the two reads."""
+    upload = await uow.uploads.get(part)
+    if not upload.partial:
+        raise MalformedRequest(f"The upload {part} was not begun as a part of another.")
+    upload.check_alive(at)
+    if not upload.complete:
+        raise UploadConflict(f"The part {part} is not complete; it has {upload.received} bytes.")
+    segments = await uow.uploads.segments(part)
+    if sum(segment.size for segment in segments) != upload.received:
+        raise UploadConflict(f"The part {part} was ended by another request.")
+    return segments
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ from domain.errors import (
     UploadNotFound,
     UploadSealed,
 )
-from domain.upload import Upload, UploadMetadata
+from domain.upload import Segment, Upload, UploadMetadata
 from domain.values import FilePath
 from tests.unit.in_memory import GRACE, UPLOAD_EXPIRY, Registry, digest_of, in_chunks
 
@@ -529,6 +530,33 @@ async def test_parts_can_be_used_again(uploads: Uploads) -> None:
     part = await a_part(uploads, b"tick ")
     for _ in range(2):
         assert uploads.content(await joined(uploads, part, part)) == b"tick tick "
+
+
+async def test_parts_named_again_and_again_are_not_too_many_pieces(
+    uploads: Uploads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("application.uploads._MOST_SEGMENTS", 3)
+    part = await a_part(uploads, b"tick ")
+    assert uploads.content(await joined(uploads, *[part] * 3)) == b"tick " * 3
+    with pytest.raises(RequestTooLarge, match="pieces"):
+        await joined(uploads, *[part] * 4)
+
+
+async def test_a_part_that_ends_while_it_is_read_is_not_taken_for_empty(
+    uploads: Uploads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = await a_part(uploads, b"tick ")
+    async with uploads.registry.uow() as uow:
+        repository = type(uow.uploads)
+    segments = repository.segments
+
+    async def ended(self: Any, upload: str) -> list[Segment]:
+        """What READ COMMITTED shows where another transaction commits between two reads."""
+        return (await segments(self, upload))[:0]
+
+    monkeypatch.setattr(repository, "segments", ended)
+    with pytest.raises(UploadConflict, match="another request"):
+        await joined(uploads, part)
 
 
 async def test_what_the_whole_shall_be_is_promised_with_it(uploads: Uploads) -> None:
