@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -170,6 +171,28 @@ async def test_a_missing_bucket_of_google_is_unavailable(gcs_bucket: Place) -> N
     for work in (store.check(), collect(store.list()), upload(store, b"x")):
         with pytest.raises(StoreUnavailable, match="its bucket does not exist"):
             await work
+
+
+async def test_what_is_cut_off_on_its_way_to_google_never_becomes_an_object(
+    gcs_bucket: Place,
+) -> None:
+    store = artifacts(gcs_bucket)
+    taken = asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield bytes(MIB)
+        yield b"and some more"
+        taken.set()
+        await asyncio.Event().wait()
+
+    key = store.blobs.key(ABSENT)
+    sending = asyncio.create_task(store.bucket.put_stream(key, endless(), MIB))
+    await taken.wait()
+    sending.cancel()  # as the end of the event loop does
+    await asyncio.wait({sending})
+    del sending
+    gc.collect()
+    assert await store.bucket.head(key) is None
 
 
 async def test_wrong_credentials_are_named_as_the_reason(
