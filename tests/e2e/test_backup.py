@@ -20,11 +20,11 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.support.metrics import eventually
 from tests.support.publishing import publish, safetensors
 from tests.support.server import Server, environment_for, running_server
 from tests.support.services.buckets import Place, s3_client
 from tests.support.services.databases import Databases
+from tests.support.waiting import eventually
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.metrics import eventually
 from tests.support.publishing import publish, safetensors
 from tests.support.server import Server, running_server
+from tests.support.waiting import eventually
 
 KILLED_BY_SIGTERM = -15
 """What the process ends with when it has shut down and then takes the signal as its own end."""

@@ -12,11 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.support.metrics import eventually
 from tests.support.nginx import nginx_before
 from tests.support.publishing import publish, safetensors
 from tests.support.server import Server, running_server
 from tests.support.services.processes import ServerMissing, ServerProcess
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.xdist_group("nginx")
 MIB = 1 << 20

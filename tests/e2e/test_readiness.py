@@ -17,12 +17,12 @@ from redis import Redis
 
 from adapters.sql import migrate
 from adapters.sql.postgres import PostgresDatabase
-from tests.support.metrics import eventually
 from tests.support.publishing import publish, safetensors
 from tests.support.server import Server, running_server
 from tests.support.services.buckets import S3Buckets
 from tests.support.services.launchers import S3_SECRET, postgres_server, redis_server, s3_server
 from tests.support.services.processes import ServerMissing, ServerProcess
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("readiness")]
 PASSWORD = "hunter2"

@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +26,7 @@ from tests.support.publishing import safetensors
 from tests.support.server import ROOT, Server, running_server
 from tests.support.services.npm import node_with
 from tests.support.soundness import on
+from tests.support.waiting import eventually
 
 DOCUMENT = (ROOT / "docs" / "uploads.md").read_text(encoding="utf-8")
 MIB = 1 << 20
@@ -93,13 +93,6 @@ async def left_behind(container: Container) -> list[str]:
     await container.collect_garbage()(CollectGarbage(timedelta(0)))
     assert (await container.verify()()).clean
     return [segment.name async for segment in container.segments().list()]
-
-
-def eventually(condition: Callable[[], bool], patience: float = 60) -> None:
-    deadline = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def check_published(server: Server, sha256: str, content: bytes) -> None:

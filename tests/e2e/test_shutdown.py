@@ -8,7 +8,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import pytest
 from tests.support.publishing import publish, safetensors
 from tests.support.server import Server, running_server
 from tests.support.soundness import assert_sound, assert_tidy, collect, look
+from tests.support.waiting import eventually
 
 MIB = 1 << 20
 KILLED_BY_SIGTERM = -15
@@ -47,13 +48,6 @@ class Pace:
 def multipart(content: bytes) -> tuple[bytes, str]:
     request = httpx.Request("POST", "http://service", files={"file": ("m.safetensors", content)})
     return request.read(), request.headers["content-type"]
-
-
-def eventually(holds: Callable[[], bool], patience: float = 20) -> None:
-    deadline = time.monotonic() + patience
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def accepts(server: Server) -> bool:

@@ -7,7 +7,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -17,6 +17,7 @@ from tests.support.metrics import value
 from tests.support.publishing import publish, safetensors
 from tests.support.server import Server, running_server
 from tests.support.soundness import assert_tidy, look
+from tests.support.waiting import eventually
 
 MIB = 1 << 20
 CLIENTS = 40
@@ -26,14 +27,6 @@ CLIENTS = 40
 def server(tmp_path: Path) -> Iterator[Server]:
     with running_server(tmp_path) as running:
         yield running
-
-
-def eventually(holds: Callable[[], bool], what: Callable[[], object], patience: float = 20) -> None:
-    """Waits for something that must come true soon."""
-    deadline = time.monotonic() + patience
-    while not holds():
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.02)
 
 
 def descriptors(server: Server) -> list[str]:

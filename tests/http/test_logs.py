@@ -13,9 +13,9 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.support.metrics import eventually
 from tests.support.publishing import publish, safetensors
 from tests.support.server import Server, running_server
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.xdist_group("logs")
 WHEN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")

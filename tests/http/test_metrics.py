@@ -16,9 +16,10 @@ import pytest
 
 from adapters.file_lock import FileLockManager
 from tests.support.aio import Loop
-from tests.support.metrics import eventually, value
+from tests.support.metrics import value
 from tests.support.publishing import publish, safetensors
 from tests.support.server import Server, running_server
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.xdist_group("metrics")
 

@@ -14,9 +14,9 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from tests.support.collector import Collector, attributes, collector
-from tests.support.metrics import eventually
 from tests.support.publishing import publish, safetensors
 from tests.support.server import Server, environment_for, running_server
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.xdist_group("tracing")
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

@@ -8,7 +8,7 @@ import random
 import sqlite3
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from tests.http.wire import connect, exchange, head, problem_of, request
 from tests.support.publishing import safetensors
 from tests.support.server import Server
 from tests.support.soundness import settings_for
+from tests.support.waiting import eventually
 
 URL = "/api/v1/uploads"
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -68,13 +69,6 @@ def offset_of(tus: httpx.Client, url: str) -> int:
     reply = tus.head(url)
     assert reply.status_code == 200
     return int(reply.headers["upload-offset"])
-
-
-def eventually(condition: Callable[[], bool], patience: float = 20) -> None:
-    deadline = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def segments(server: Server) -> list[str]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from tests.support.services.buckets import Place, S3Buckets, s3_client
 from tests.support.services.databases import Databases
 from tests.support.services.launchers import postgres_server, redis_server, s3_server
 from tests.support.services.probes import redis_answers
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -162,11 +161,3 @@ def test_no_server_outlives_the_process_that_started_it() -> None:
             owner.kill()
             eventually(lambda: not redis_answers(url))
         eventually(lambda: not Path(folder).exists())
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    """Waits until it holds, for a minute at most."""
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

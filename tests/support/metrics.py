@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -18,11 +15,3 @@ def value(client: httpx.Client, name: str, **labels: str) -> float:
         if sample.name == f"modelyard_{name}"
         if labels.items() <= sample.labels.items()
     )
-
-
-def eventually(holds: Callable[[], bool], patience: float = 60) -> None:
-    """Waits until it holds: what is counted after a reply may come a moment later."""
-    deadline = time.monotonic() + patience
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
