@@ -30,8 +30,9 @@ _LOOKS_AT_ONCE = 32
 _PATIENCE = 5.0
 """Seconds that a writer waits for a collector, who needs some round trips."""
 _POLL = 0.02
-_COLLECTING = 60.0
-"""Seconds after which a collector gives a blob up, and does not delete it."""
+_COLLECTING = 10.0
+"""Seconds after which a collector gives a blob up, and does not delete it. With those that deleting
+may take they are fewer than PostgreSQL keeps the idle transaction in which it collects."""
 STALE = timedelta(minutes=5)
 """The age of a doom whose collector has died or given up."""
 

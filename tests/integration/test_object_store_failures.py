@@ -15,8 +15,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from adapters.object_store import Method, gcs_bucket, obstore_bucket, open_stores
+from adapters.object_store import Method, blobs, gcs_bucket, obstore_bucket, open_stores
 from adapters.object_store.bucket import Location, parse_location
+from adapters.sql import postgres
 from application.ports import ArtifactStore
 from domain.errors import InvalidSettings, StoreFull, StoreUnavailable
 from tests.contracts.artifact_store import ABSENT, MIB, content_of, digest_of, put, upload
@@ -171,6 +172,13 @@ async def test_a_missing_bucket_of_google_is_unavailable(gcs_bucket: Place) -> N
     for work in (store.check(), collect(store.list()), upload(store, b"x")):
         with pytest.raises(StoreUnavailable, match="its bucket does not exist"):
             await work
+
+
+def test_a_collector_gives_up_before_its_transaction_is_given_up() -> None:
+    """Else publishes would go on, and name what it is about to delete."""
+    patience = obstore_bucket.QUICK["timeout"], obstore_bucket.QUICK_AGAIN["retry_timeout"]
+    deleting = sum(each.total_seconds() for each in patience if isinstance(each, timedelta))
+    assert blobs._COLLECTING + deleting <= postgres._IDLE
 
 
 async def test_what_is_cut_off_on_its_way_to_google_never_becomes_an_object(
