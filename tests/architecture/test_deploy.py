@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from entrypoints.http.protocol import MAX_HEAD
 from entrypoints.settings import Settings
 from tests.support.nginx import checked, configuration
 
@@ -123,6 +124,12 @@ def test_the_example_names_every_secret() -> None:
 def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
     told = checked(tmp_path, configuration())
     assert told.returncode == 0, told.stderr
+
+
+def test_nginx_passes_heads_on_as_long_as_the_service_takes() -> None:
+    found = re.search(r"large_client_header_buffers \d+ (\d+)k;", configuration())
+    assert found
+    assert int(found[1]) * 1024 == MAX_HEAD
 
 
 # --- Kubernetes ---------------------------------------------------------------------------------
