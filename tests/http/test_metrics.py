@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +16,11 @@ import httpx
 import pytest
 
 from adapters.file_lock import FileLockManager
+from entrypoints.http import metrics
 from tests.support.aio import Loop
 from tests.support.metrics import value
 from tests.support.publishing import publish, safetensors
-from tests.support.server import Server, running_server
+from tests.support.server import ROOT, Server, running_server
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.xdist_group("metrics")
@@ -46,6 +48,18 @@ def more(client: httpx.Client, name: str, by: float = 1, **labels: str) -> Itera
     yield
     eventually(lambda: value(client, name, **labels) >= before + by)
     assert value(client, name, **labels) == before + by
+
+
+def test_the_page_on_operations_tells_of_every_metric() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"modelyard_[a-z_]+", text))
+    parts = {"counter": ["_total"], "gauge": [""], "histogram": ["", "_bucket", "_count", "_sum"]}
+    counted = {
+        family.name: {f"{family.name}{part}" for part in parts[family.type]}
+        for family in metrics._registry.collect()
+    }
+    assert told <= set().union(*counted.values())
+    assert {name for name, samples in counted.items() if not samples & told} == set()
 
 
 def test_publishes_are_counted_by_their_end(client: httpx.Client, model: str) -> None:
