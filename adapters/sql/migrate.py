@@ -8,11 +8,13 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect, select
 
 from adapters.sql.database import Database
+from adapters.sql.tables import registry
 from domain.errors import DatabaseBehind, DatabaseMissing
 
+SERVES_FROM = select(registry.c.serves_from)
 _SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
 
 
@@ -47,12 +49,15 @@ def _revision(connection: Connection) -> str | None:
 def check(database: Database) -> None:
     """Returns when this release can work on the database. Blocks.
 
+    It also can on a newer schema that says so: replicas of two releases run side by side while the
+    one replaces the other, and any may restart.
+
     Raises:
-        DatabaseBehind: its schema is older, or newer, than this release needs.
+        DatabaseBehind: its schema is older, or too new.
         DatabaseUnavailable
     """
     found, needed = current(database), head()
-    if found != needed:
+    if found != needed and (found in _known() or not _served(database)):
         raise DatabaseBehind(
             f"The database is at {found or 'no revision'} and this release needs {needed}; "
             "run 'modelyard-server migrate' of the newer release."
@@ -76,8 +81,7 @@ def upgrade(database: Database, revision: str = "head") -> bool:
 
     def work(connection: Connection) -> bool:
         found = _revision(connection)
-        known = {script.revision for script in _scripts().walk_revisions()}
-        if found is not None and found not in known:
+        if found not in _known():
             raise DatabaseBehind(f"The database is at {found}, which this release does not know.")
         command.upgrade(config(connection), revision)
         return found is None
@@ -105,6 +109,21 @@ def prepare(database: Database, *, create: bool = True) -> bool:
         return upgrade(database)
     check(database)
     return False
+
+
+def _known() -> set[str | None]:
+    """The revisions that this release has heard of; None is a database without a schema."""
+    return {None, *(script.revision for script in _scripts().walk_revisions())}
+
+
+def _served(database: Database) -> bool:
+    """Whether a schema that is newer than this release says that it can work on it."""
+
+    def work(db: Connection) -> bool:
+        found = db.execute(SERVES_FROM).scalar() if inspect(db).has_table(registry.name) else None
+        return found is not None and found in _known()
+
+    return database.read(work)
 
 
 def _scripts() -> ScriptDirectory:

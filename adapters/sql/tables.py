@@ -191,8 +191,11 @@ receipts = Table(
 registry = Table(
     "registry",
     metadata,
-    # One row, from the first migration that has the table; also what marks the store as this one's.
+    # One row, from the migration that makes the table; the id also marks the store as this one's.
     Column("id", _ID, primary_key=True),
+    # The oldest revision whose releases can work on this schema: a migration that only adds leaves
+    # it, one that takes away what they need raises it.
+    Column("serves_from", String(32), nullable=False),
     sqlite_with_rowid=False,
 )
 

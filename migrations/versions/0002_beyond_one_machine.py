@@ -1,4 +1,4 @@
-"""Beyond one machine: the registry's id, fences of leases, turns of tasks, uploads in several requests.
+"""Beyond one machine: the id of the registry, fences of leases, turns of tasks, uploads in pieces.
 
 Only adds tables: releases that know 0001 alone go on working beside it.
 
@@ -24,10 +24,11 @@ def upgrade() -> None:
     registry = op.create_table(
         "registry",
         sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("serves_from", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_registry")),
         sqlite_with_rowid=False,
     )
-    op.bulk_insert(registry, [{"id": uuid4().hex}])
+    op.bulk_insert(registry, [{"id": uuid4().hex, "serves_from": "0001"}])
     op.create_table(
         "fences",
         sa.Column("name", _TEXT, nullable=False),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.script import Script, ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from adapters.sql import migrate, open_database
 from adapters.sql.database import Database
@@ -165,14 +165,43 @@ def test_processes_that_migrate_at_once_agree(url: str) -> None:
     migrate.check(open_database(url))
 
 
+def become(database: Database, revision: str, *, serves_from: str) -> None:
+    """What another release's migrations would make of it."""
+
+    def work(db: Connection) -> None:
+        db.execute(text("UPDATE alembic_version SET version_num = :is"), {"is": revision})
+        db.execute(text("UPDATE registry SET serves_from = :is"), {"is": serves_from})
+
+    database.migrate(work)
+
+
 def test_a_database_of_a_newer_release_is_left_alone(database: Database) -> None:
     migrate.upgrade(database)
-    change = text("UPDATE alembic_version SET version_num = '9999'")
-    database.migrate(lambda db: db.execute(change).close())
+    become(database, "9999", serves_from="9999")
     for refused in (migrate.check, migrate.upgrade):
         with pytest.raises(DatabaseBehind):
             refused(database)
     assert migrate.current(database) == "9999"
+
+
+def test_a_replica_goes_on_while_a_newer_release_that_only_adds_comes(database: Database) -> None:
+    migrate.upgrade(database)
+    become(database, "9999", serves_from=migrate.head())
+    migrate.check(database)
+    with pytest.raises(DatabaseBehind):
+        migrate.upgrade(database)
+    become(database, "0001", serves_from=migrate.head())
+    with pytest.raises(DatabaseBehind):  # what it has not got yet is another matter
+        migrate.check(database)
+
+
+def test_a_database_of_something_else_is_refused(database: Database) -> None:
+    migrate.upgrade(database)
+    become(database, "9999", serves_from=migrate.head())
+    drop = text("DROP TABLE registry")
+    database.migrate(lambda db: db.execute(drop).close())
+    with pytest.raises(DatabaseBehind):
+        migrate.check(database)
 
 
 def test_the_alembic_command_works(url: str) -> None:
