@@ -28,6 +28,7 @@ QUICK: Mapping[str, Any] = {
     "down": 1,
     "frozen": 2,
     "pause": 4,
+    "aging": 0,
 }
 
 

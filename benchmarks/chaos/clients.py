@@ -20,7 +20,8 @@ from benchmarks.chaos.plan import Plan
 from benchmarks.wire import Connection, Response, WireError
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
-_GIVING_UP = 180.0
+_GIVING_UP = 400.0
+"""Longer than the doom of a blob lasts where a collection was cut off: five minutes."""
 
 
 @dataclass(frozen=True, slots=True)

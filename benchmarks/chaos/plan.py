@@ -18,6 +18,8 @@ class Plan:
         down: how long Redis, and a replica, are away.
         frozen: how long a replica is frozen beyond its lease.
         pause: between two collections.
+        aging: how long what a collection left that was cut off is left to age, at the end; 0 not to
+            wait, but to let it pass.
     """
 
     lock: str = "redis"
@@ -31,6 +33,7 @@ class Plan:
     down: float = 5
     frozen: float = 12
     pause: float = 10
+    aging: float = 310
 
     @property
     def model_names(self) -> list[str]:
