@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # its clients are large, and not needed to say that there are
     from adapters.object_store.s3_bucket import S3Bucket
 
 _PART = 64 << 20
-_MOST_PARTS = 1_000
+_MOST_PARTS = 250
 _LARGEST_PART = 5 << 30
 _LIFETIME = timedelta(hours=12)
 _ID = re.compile(r"([0-9a-f]{32})\.([A-Za-z0-9._~=+/-]{1,1024})")

@@ -41,6 +41,7 @@ _LISTED = 1000
 _DELETED = 256
 _PARTS_AT_ONCE = 4
 _PARTS_OF_ALL = 16
+_BYTES_AT_ONCE = 64 << 20
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _STATUS = re.compile(r"status code: (\d{3})")
 
@@ -118,7 +119,8 @@ class ObstoreBucket(Bucket):
     ) -> None:
         """The more streams there are, the fewer parts each has on its way."""
         self._streams += 1
-        at_once = max(1, min(_PARTS_AT_ONCE, _PARTS_OF_ALL // self._streams))
+        at_once = min(_PARTS_AT_ONCE, _PARTS_OF_ALL // self._streams, _BYTES_AT_ONCE // part_size)
+        at_once = max(1, at_once)
         try:
             with as_store_errors():
                 await obstore.put_async(

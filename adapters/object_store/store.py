@@ -229,10 +229,12 @@ class ObjectArtifactStore(ArtifactStore):
 
     async def claim(self, registry: str) -> str:
         key = f"{self.blobs.prefix}registry"
-        if await self.bucket.create(key, registry.encode()):
-            return registry
-        async with aclosing(self.bucket.read(key, 0, None)) as chunks:
-            return b"".join([chunk async for chunk in chunks]).decode()
+        while True:  # it is looked at far more often than it is made
+            with suppress(ObjectMissing):
+                async with aclosing(self.bucket.read(key, 0, None)) as chunks:
+                    return b"".join([chunk async for chunk in chunks]).decode()
+            if await self.bucket.create(key, registry.encode()):
+                return registry
 
     async def check(self) -> None:
         """Lists a folder that is empty: whether the bucket is there, and lets this service in."""

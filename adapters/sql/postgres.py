@@ -156,7 +156,7 @@ class PostgresDatabase(Database):
         pool = self._here()
         if not limited:
             return await self._whole(pool, _BEGIN_SNAPSHOT, work)
-        async with pool.place():
+        async with pool.searching():
             return await pool.twice(lambda: self._search(pool, work))
 
     async def _search(self, pool: Pool, work: Work[T]) -> T:

@@ -90,6 +90,7 @@ class Pool:
         self.in_use = 0
         self._free = asyncio.Semaphore(size)
         self._places = asyncio.Semaphore(max(2, size - max(1, size // 4)))
+        self._searches = asyncio.Semaphore(max(1, size // 2))
         self._engine = create_async_engine(
             "postgresql+asyncpg://",
             async_creator=connect,
@@ -181,6 +182,20 @@ class Pool:
             yield
         finally:
             self._places.release()
+
+    @asynccontextmanager
+    async def searching(self) -> AsyncIterator[None]:
+        """A place for a search: however many there are, transactions find one too.
+
+        Raises:
+            DatabaseUnavailable: none became free in time.
+        """
+        await self._acquire(self._searches)
+        try:
+            async with self.place():
+                yield
+        finally:
+            self._searches.release()
 
     @asynccontextmanager
     async def link(self) -> AsyncIterator[Link]:
