@@ -62,7 +62,7 @@ class Cli:
 
     def start(self, *arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
         """As a process of its own."""
-        settings = {key: options.pop(key) for key in list(options) if key == "validation"}
+        settings = {key: options.pop(key) for key in list(options) if key in {"port", "validation"}}
         defaults: dict[str, Any] = {
             "stdin": subprocess.DEVNULL,
             "stdout": subprocess.PIPE,
@@ -491,10 +491,11 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def test_serve_tells_of_an_address_that_is_taken(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_serve_tells_of_an_address_that_is_taken(cli: Cli) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        monkeypatch.setenv("PORT", str(taken.getsockname()[1]))
-        assert "choose another with HOST and PORT" in cli("serve", code=1).err
+        serving = cli.start("serve", port=taken.getsockname()[1])
+        assert "choose another with HOST and PORT" in serving.communicate(timeout=60)[1]
+    assert serving.returncode == 1
 
 
 def test_the_help_of_serve_lists_every_setting(cli: Cli) -> None:

@@ -285,7 +285,7 @@ def test_a_sweep_tells_bytes_published_again_from_those_of_deleted_versions(flee
         with ThreadPoolExecutor(12) as threads, collecting(fleet.folder) as taken:
             given = list(threads.map(one, range(120)))
         assert sorted(given) == list(range(1, 121))
-        assert sum(taken) > 0, "nothing was ever swept"
+        assert taken, "no collection came to its end"
         sight = look(fleet.folder)
         kept = set(given[100:])
         assert set(sight.numbers("churned")) == kept
