@@ -108,7 +108,7 @@ from tests.contracts.artifact_store import content_of, digest_of, stream
 
 path, how = sys.argv[1:]
 store = open_stores("s3", path).artifacts
-content = content_of(24 << 20)
+content = content_of(56 << 20)
 
 async def endless():
     async for chunk in stream(content):
@@ -149,9 +149,9 @@ async def test_a_killed_upload_leaves_nothing_visible_and_is_swept(
     old = datetime.now(UTC) + HOUR
     count, size = await store.sweep_staging(older_than=old, dry_run=False)
     assert count == 1
-    assert size >= 8 * MIB
+    assert size >= 8 * MIB  # of 56, four parts of 8 may be on their way, and one being filled
     assert leftovers() == 0
-    content = content_of(24 * MIB)
+    content = content_of(9 * MIB)
     assert (await put(store, content)).size == len(content)
 
 
