@@ -56,10 +56,10 @@ def check(database: Database) -> None:
         DatabaseBehind: its schema is older, or too new.
         DatabaseUnavailable
     """
-    found, needed = current(database), head()
-    if found != needed and (found in _known() or not _served(database)):
+    found = current(database)
+    if not _fits(database, found):
         raise DatabaseBehind(
-            f"The database is at {found or 'no revision'} and this release needs {needed}; "
+            f"The database is at {found or 'no revision'} and this release needs {head()}; "
             "run 'modelyard-server migrate' of the newer release."
         )
 
@@ -67,6 +67,7 @@ def check(database: Database) -> None:
 def upgrade(database: Database, revision: str = "head") -> bool:
     """Creates the schema or brings it forward, whole or not at all. Blocks.
 
+    Leaves a newer one alone that this release can work on: a replica may migrate before it starts.
     Of several processes that do so at once, one works and the others find it done.
 
     Returns:
@@ -76,7 +77,7 @@ def upgrade(database: Database, revision: str = "head") -> bool:
         DatabaseBehind: the database has a revision that this release does not know.
         DatabaseUnavailable
     """
-    if revision == "head" and current(database) == head():
+    if revision == "head" and _fits(database, current(database)):
         return False
 
     def work(connection: Connection) -> bool:
@@ -114,6 +115,10 @@ def prepare(database: Database, *, create: bool = True) -> bool:
 def _known() -> set[str | None]:
     """The revisions that this release has heard of; None is a database without a schema."""
     return {None, *(script.revision for script in _scripts().walk_revisions())}
+
+
+def _fits(database: Database, found: str | None) -> bool:
+    return found == head() or (found not in _known() and _served(database))
 
 
 def _served(database: Database) -> bool:

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from application.maintenance import claim_store
-from domain.errors import DatabaseBehind, InvalidSettings, StoreFull, StoreUnavailable
+from domain.errors import InvalidSettings, StoreFull, StoreUnavailable
 from entrypoints.cli import exits
 from entrypoints.cli.options import UPKEEP, Json, add
 from entrypoints.cli.output import emit, say
@@ -74,19 +74,17 @@ def migrate(
 
     container = build()
     database = container.database()
-    before, needed = schema.current(database), schema.head()
-    if check and before != needed:
-        raise DatabaseBehind(
-            f"The database is at {before or 'no revision'} and this release needs {needed}; "
-            "run 'modelyard-server migrate'."
-        )
+    before = schema.current(database)
+    if check:
+        schema.check(database)
     if schema.upgrade(database):
         tell_of_new(container)
+    now = schema.current(database)
     database.dispose()
-    document = {"revision": needed, "previous_revision": before, "changed": before != needed}
-    told = f"Migrated the database from {before or 'nothing'} to {needed}."
-    if before == needed:
-        told = f"The database is at {needed}, as this release needs it."
+    document = {"revision": now, "previous_revision": before, "changed": before != now}
+    told = f"Migrated the database from {before or 'nothing'} to {now}."
+    if before == now:
+        told = f"The database is at {now}, as this release needs it."
     emit(document, told, json=json)
 
 

@@ -188,8 +188,8 @@ def test_a_replica_goes_on_while_a_newer_release_that_only_adds_comes(database: 
     migrate.upgrade(database)
     become(database, "9999", serves_from=migrate.head())
     migrate.check(database)
-    with pytest.raises(DatabaseBehind):
-        migrate.upgrade(database)
+    assert not migrate.upgrade(database)
+    assert migrate.current(database) == "9999"
     become(database, "0001", serves_from=migrate.head())
     with pytest.raises(DatabaseBehind):  # what it has not got yet is another matter
         migrate.check(database)

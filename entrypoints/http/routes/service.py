@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Literal
 
-from anyio import fail_after
+from anyio import fail_after, move_on_after
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -19,7 +19,13 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from application.maintenance import claim_store
-from domain.errors import FieldError, ModelNotFound, ModelyardError, NotReady
+from domain.errors import (
+    DatabaseUnavailable,
+    FieldError,
+    ModelNotFound,
+    ModelyardError,
+    NotReady,
+)
 from domain.values import (
     MAX_ALIASES_PER_PUBLISH,
     MAX_DESCRIPTION,
@@ -121,7 +127,9 @@ async def get_readiness(
 
     async def store() -> None:
         await services.store().check()
-        await claim_store(services.store(), services.references())  # it may have been away before
+        # It may have been away before. A database that is down is no fault of the store.
+        with move_on_after(_PATIENCE_SECONDS / 2), suppress(DatabaseUnavailable):
+            await claim_store(services.store(), services.references())
 
     asked: dict[Part, Callable[[], Awaitable[None]]] = {
         "database": database,
