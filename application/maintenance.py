@@ -31,7 +31,6 @@ _SWEPT_AT_ONCE = 50
 """Blobs that one transaction sweeps: publishes wait for its end."""
 _UPLOADS_AT_ONCE = 20
 """Uploads that one transaction removes: each may have thousands of segments."""
-_ACKNOWLEDGED_WITHIN = timedelta(hours=1)
 RECEIPTS_KEPT = timedelta(days=7)
 """How long an Idempotency-Key is remembered."""
 
@@ -187,12 +186,8 @@ class CollectGarbageHandler:
             size += sum(segment.size for segment in segments)
 
     async def _sweep_segments(self, cutoff: datetime, dry_run: bool) -> tuple[int, int]:
-        """Removes old segments that no upload has; how many, and their bytes.
-
-        One that was stored a moment ago is about to be acknowledged, whatever the grace.
-        """
+        """Removes old segments that no upload has; how many, and their bytes."""
         count = size = 0
-        cutoff = min(cutoff, self.clock.now() - _ACKNOWLEDGED_WITHIN)
         async with aclosing(_batches(self.segments.list())) as batches:
             async for batch in batches:
                 old = [segment for segment in batch if segment.written_at < cutoff]

@@ -438,6 +438,7 @@ def test_a_database_of_a_newer_release_is_refused(cli: Cli) -> None:
     cli("migrate")
     with sqlite3.connect(cli.root / "modelyard.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'future'")
+        connection.execute("UPDATE registry SET serves_from = 'future'")
     connection.close()
     for command in (("list",), ("migrate",), ("serve",)):
         assert "(database.behind)" in cli(*command, code=6).err

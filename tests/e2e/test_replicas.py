@@ -137,6 +137,7 @@ def test_bytes_that_go_straight_to_the_store_count_once_they_prove_right(team: T
     content = hashlib.shake_128(b"direct").digest(1 << 20)
     digest = hashlib.sha256(content).hexdigest()
     blob = f"/api/v1/blobs/{digest}"
+    finished: dict[str, object] = {}
     for sent, status in ((content[:-1] + b"?", 422), (content, 200)):
         begun = team.one.post(f"{blob}/upload", json={"size": len(content)})
         assert begun.status_code == 201

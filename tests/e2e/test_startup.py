@@ -97,6 +97,7 @@ def test_a_database_of_an_unknown_release_is_refused_and_not_touched(
     with sqlite3.connect(tmp_path / "modelyard.db") as rows:
         (known,) = rows.execute("SELECT version_num FROM alembic_version").fetchone()
         rows.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+        rows.execute("UPDATE registry SET serves_from = ?", (revision,))
     rows.close()
     assert_refused(serve(tmp_path), UNAVAILABLE, revision, "database.behind")
     with sqlite3.connect(tmp_path / "modelyard.db") as rows:

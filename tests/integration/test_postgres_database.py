@@ -356,16 +356,18 @@ async def test_point_reads_find_a_connection_whatever_the_others_do(
 ) -> None:
     database = opening(pool_size=3, timeout=0.3, search_limit=60)
     async with anyio.create_task_group() as tasks:
-        for _ in range(2):
-            tasks.start_soon(database.search, _sleep(60))
-        await _sleepers(migrated_postgres_url, 2)
-        for question in (database.search(_ask), database.begin()):
-            with pytest.raises(DatabaseUnavailable, match="in use"):
-                await question
+        tasks.start_soon(database.search, _sleep(60))
+        await _sleepers(migrated_postgres_url, 1)
+        with pytest.raises(DatabaseUnavailable, match="in use"):
+            await database.search(_ask)
+        transaction = await database.begin()  # searches have left a place
+        with pytest.raises(DatabaseUnavailable, match="in use"):
+            await database.begin()
         assert await database.point(_ask) == 42
         assert await database.first(reader.MODEL, {"name": "none"}) is None
         digest = Digest("0" * 64)  # asked for in a sweep, while the others wait for its end
         assert await SqlBlobReferences(database).referenced([digest]) == set()
+        await transaction.close()
         tasks.cancel_scope.cancel()
 
 
