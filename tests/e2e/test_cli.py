@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import pty
 import signal
@@ -85,7 +86,11 @@ class Cli:
 
 
 @pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+def cli(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Cli]:
+    loggers = [logging.getLogger(name) for name in (None, "modelyard", "uvicorn")]
+    before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     for name, value in environment_for(tmp_path).items():
@@ -93,7 +98,10 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.setenv("USER", "ann")
     monkeypatch.setenv("LOGNAME", "ann")
     monkeypatch.chdir(tmp_path)
-    return Cli(tmp_path, capsys)
+    yield Cli(tmp_path, capsys)
+    for logger, level, handlers in before:  # "serve" begins its log, on what pytest closes
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
 
 
 @pytest.fixture
