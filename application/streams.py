@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 
-from application.ports import ArtifactStore
-from domain.errors import BlobCorrupt, BlobNotFound, StoreUnavailable
+from application.ports import ArtifactStore, BlobInfo
+from domain.errors import BlobCorrupt, BlobNotFound, DigestMismatch, StoreUnavailable
 from domain.values import Digest
 
 ByteStream = AsyncGenerator[bytes, None]
@@ -80,6 +80,24 @@ async def digest_of(stream: ByteStream) -> Digest:
         async for chunk in stream:
             hasher.update(chunk)
     return Digest(hasher.hexdigest())
+
+
+async def put_by_staging(
+    store: ArtifactStore, digest: Digest, chunks: AsyncIterator[bytes]
+) -> BlobInfo:
+    """:meth:`ArtifactStore.put` for a store that can only tell the digest at the end.
+
+    Raises:
+        DigestMismatch: the bytes have another digest.
+        StoreFull, StoreUnavailable: as for :meth:`StagedBlob.write`.
+    """
+    async with store.stage() as blob:
+        async for chunk in chunks:
+            await blob.write(chunk)
+        found, _ = await blob.finish()
+        if found != digest:
+            raise DigestMismatch.of(found, digest)
+        return await blob.commit()
 
 
 async def is_sound(store: ArtifactStore, digest: Digest) -> bool | None:

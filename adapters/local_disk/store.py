@@ -16,7 +16,7 @@ from adapters.local_disk.staging import LocalStagedBlob, ThreadedSource, Threads
 from application.ports.artifact_store import ArtifactStore, StagedBlob
 from application.ports.file_validator import FileSource
 from application.ports.store_upkeep import BlobInfo
-from domain.errors import DigestMismatch
+from application.streams import put_by_staging
 from domain.values import Digest
 
 _WRITERS = 16
@@ -76,13 +76,7 @@ class LocalDiskArtifactStore(ArtifactStore):
         *,
         size: int | None = None,  # noqa: ARG002
     ) -> BlobInfo:
-        async with self.stage() as blob:
-            async for chunk in chunks:
-                await blob.write(chunk)
-            found, _ = await blob.finish()
-            if found != digest:
-                raise DigestMismatch.of(found, digest)
-            return await blob.commit()
+        return await put_by_staging(self, digest, chunks)
 
     async def link(
         self,

@@ -14,7 +14,8 @@ from application.ports.artifact_store import ArtifactStore, StagedBlob
 from application.ports.clock import Clock
 from application.ports.file_validator import FileSource
 from application.ports.store_upkeep import BlobInfo
-from domain.errors import BlobNotFound, DigestMismatch, StoreFull, StoreUnavailable
+from application.streams import put_by_staging
+from domain.errors import BlobNotFound, StoreFull, StoreUnavailable
 from domain.values import Digest
 
 _CHUNK = 1 << 20
@@ -134,13 +135,7 @@ class MemoryArtifactStore(ArtifactStore):
         *,
         size: int | None = None,  # noqa: ARG002
     ) -> BlobInfo:
-        async with self.stage() as blob:
-            async for chunk in chunks:
-                await blob.write(chunk)
-            found, _ = await blob.finish()
-            if found != digest:
-                raise DigestMismatch.of(found, digest)
-            return await blob.commit()
+        return await put_by_staging(self, digest, chunks)
 
     async def link(
         self,
