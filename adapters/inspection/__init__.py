@@ -1,0 +1,5 @@
+"""What a file is: our own signatures for models, libmagic's names for everything else."""
+
+from adapters.inspection.validator import LibmagicValidator
+
+__all__ = ["LibmagicValidator"]

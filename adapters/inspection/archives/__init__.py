@@ -1,0 +1,1 @@
+"""Containers: what may be inside, and what is."""

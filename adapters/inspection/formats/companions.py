@@ -1,0 +1,10 @@
+"""To be written."""
+
+from __future__ import annotations
+
+from adapters.inspection.report import Notes
+from adapters.inspection.streams import Stream
+
+
+def check_companion(stream: Stream, notes: Notes) -> None:
+    """To be written."""

@@ -1,0 +1,14 @@
+"""To be written."""
+
+from __future__ import annotations
+
+from adapters.inspection.report import Notes
+from adapters.inspection.streams import Stream
+
+
+def check_graph_def(stream: Stream, notes: Notes) -> None:
+    """To be written."""
+
+
+def check_saved_model(stream: Stream, notes: Notes) -> None:
+    """To be written."""

@@ -1,0 +1,136 @@
+"""The inspection of one file: recognise it, let the checker of its format read it, note the rest.
+
+Pure and synchronous: it imports nothing that a file names, and runs nothing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from adapters.inspection.archives.compression import check_compressed
+from adapters.inspection.archives.tars import check_tar
+from adapters.inspection.archives.zips import check_zip
+from adapters.inspection.formats.boosters import (
+    check_catboost_cbm,
+    check_catboost_json,
+    check_lightgbm,
+    check_xgboost_binary,
+    check_xgboost_json,
+    check_xgboost_ubj,
+)
+from adapters.inspection.formats.companions import check_companion
+from adapters.inspection.formats.coreml import check_coreml
+from adapters.inspection.formats.flatbuffers import check_ort, check_tflite
+from adapters.inspection.formats.flax import check_flax
+from adapters.inspection.formats.gguf import check_gguf
+from adapters.inspection.formats.hdf5 import check_hdf5
+from adapters.inspection.formats.numpy_arrays import check_npy
+from adapters.inspection.formats.onnx import check_onnx
+from adapters.inspection.formats.pmml import check_pmml
+from adapters.inspection.formats.safetensors import check_safetensors
+from adapters.inspection.formats.tensorflow import check_graph_def, check_saved_model
+from adapters.inspection.pickles import check_joblib, check_pickle, check_torch_legacy
+from adapters.inspection.recognition import HEAD, Known, NotAModel, recognise
+from adapters.inspection.report import Notes, shown
+from adapters.inspection.streams import Budget, LimitExceeded, Malformed, Stream
+from domain.validation import NOT_A_MODEL, UNKNOWN_FORMAT, FileReport
+from domain.values import FilePath
+
+Checker = Callable[[Stream, Notes], None]
+
+# By the format that recognition gives. A checker may correct it in its notes, e.g. from "zip" to
+# "pytorch-zip", or to None where the content turns out to be no model.
+_CHECKERS: dict[str | None, Checker] = {
+    None: check_companion,
+    "bz2": check_compressed,
+    "catboost-cbm": check_catboost_cbm,
+    "catboost-json": check_catboost_json,
+    "coreml": check_coreml,
+    "flax-msgpack": check_flax,
+    "gguf": check_gguf,
+    "gzip": check_compressed,
+    "hdf5": check_hdf5,
+    "joblib": check_joblib,
+    "lightgbm-json": check_lightgbm,
+    "lightgbm-text": check_lightgbm,
+    "lz4": check_compressed,
+    "lzma": check_compressed,
+    "npy": check_npy,
+    "onnx": check_onnx,
+    "onnxruntime-ort": check_ort,
+    "pickle": check_pickle,
+    "pmml": check_pmml,
+    "pytorch-legacy": check_torch_legacy,
+    "safetensors": check_safetensors,
+    "tar": check_tar,
+    "tf-graphdef": check_graph_def,
+    "tf-savedmodel-pb": check_saved_model,
+    "tflite": check_tflite,
+    "xgboost-binary": check_xgboost_binary,
+    "xgboost-json": check_xgboost_json,
+    "xgboost-ubj": check_xgboost_ubj,
+    "xz": check_compressed,
+    "zip": check_zip,
+    "zlib": check_compressed,
+    "zstd": check_compressed,
+}
+
+
+def inspect_file(stream: Stream, path: FilePath) -> FileReport:
+    """Everything that is to be said about a file. Never raises for bad content."""
+    notes = Notes(path, Budget(stream.size or 0), inspect_part)
+    try:
+        inspect_part(stream, path.name, notes)
+    except LimitExceeded as error:
+        _note_limit(error, notes)
+    return notes.report()
+
+
+def inspect_part(stream: Stream, name: str, notes: Notes) -> None:
+    """Recognises and checks a file, or what is inside one; see :class:`Inspector`.
+
+    Raises:
+        LimitExceeded: a budget is spent; where it happened has been noted. Nothing else is raised.
+    """
+    try:
+        _inspect(stream, name, notes)
+    except LimitExceeded as error:
+        _note_limit(error, notes)
+        if error.bomb:
+            raise
+    except Malformed as error:
+        notes.refuse("file.malformed", f"{notes.place} {error}.")
+    except (MemoryError, RecursionError):
+        notes.refuse("file.malformed", f"{notes.place} is nested or claims more than can be read.")
+    except Exception as error:  # noqa: BLE001 - whatever a parser trips over is a broken file
+        message = f"{notes.place} cannot be read ({type(error).__name__}: {shown(str(error))})."
+        notes.refuse("file.malformed", message)
+
+
+def _inspect(stream: Stream, name: str, notes: Notes) -> None:
+    head = stream.peek(HEAD)
+    known = recognise(head, FilePath.__new__(FilePath, name), whole=stream.size == len(head))
+    if isinstance(known, NotAModel):
+        notes.media_type = known.media_type
+        notes.refuse(NOT_A_MODEL, f"{notes.place} is {known.what}, not a model.")
+        return
+    if known is None:
+        message = f"{notes.place} is in no format that is known here; it was not checked."
+        notes.hold(UNKNOWN_FORMAT, message)
+        return
+    notes.format, notes.media_type = known.format, known.media_type
+    if known.format in _CHECKERS:
+        _CHECKERS[known.format](stream, notes)
+
+
+def _note_limit(error: LimitExceeded, notes: Notes) -> None:
+    if notes.budget.exhausted:
+        return
+    if error.bomb:
+        notes.budget.exhausted = True
+        notes.refuse("file.bomb", f"{notes.place} {error}.")
+    else:
+        notes.not_all_read(str(error))
+
+
+__all__ = ["Known", "inspect_file", "inspect_part"]

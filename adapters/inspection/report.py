@@ -1,0 +1,149 @@
+"""What is noted about one file while it is inspected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from adapters.inspection.streams import Budget, Stream
+from domain.validation import CAN_CARRY_CODE, Coverage, Facts, FileReport, Finding, Severity
+from domain.values import FilePath
+
+MOST_FINDINGS = 100
+MOST_TEXT = 500
+MOST_ENTRIES = 100
+MOST_ENTRY = 250
+OCTETS = "application/octet-stream"
+NOT_ALL_CHECKED = "file.not_all_checked"
+
+
+def shown(text: str, most: int = 100) -> str:
+    """A text from a file, fit to be shown: printable, on one line, not endless."""
+    cut = text if len(text) <= most else f"{text[: most - 3]}..."
+    return "".join(c if c.isprintable() else "?" for c in cut)
+
+
+class Inspector(Protocol):
+    """Inspects what is inside: a member of an archive, or what was compressed."""
+
+    def __call__(self, stream: Stream, name: str, notes: Notes) -> None:
+        """Writes what it finds into ``notes``."""
+        ...
+
+
+@dataclass(slots=True)
+class Notes:
+    """The findings and facts about one file, or about one member of it.
+
+    Checkers get one of these beside the stream. What a member's notes find, belongs to the file;
+    its facts and format are its own, until the container decides what to make of them.
+
+    Attributes:
+        path: of the file.
+        location: which member of it this is about, "outer/inner" through the layers; "" for the
+            file itself.
+        name: of the file or member, for what depends on an extension.
+        layers: how many containers are around this.
+        inspect: inspects a member as the file itself is inspected.
+    """
+
+    path: FilePath
+    budget: Budget
+    inspect: Inspector
+    location: str = ""
+    layers: int = 0
+    format: str | None = None
+    media_type: str = OCTETS
+    facts: Facts = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.location or str(self.path)
+
+    @property
+    def place(self) -> str:
+        """The file, or the member and the file, to begin a sentence with."""
+        path = shown(str(self.path)) if len(self.path) <= 100 else f"...{shown(self.path[-97:])}"
+        return f"{shown(self.location)} in {path}" if self.location else path
+
+    def member(self, name: str) -> Notes:
+        """Notes about something inside, which share findings and budget with these."""
+        location = f"{self.location}/{name}" if self.location else name
+        return replace(
+            self,
+            location=location,
+            layers=self.layers + 1,
+            format=None,
+            media_type=OCTETS,
+            facts={},
+        )
+
+    def tell(self, code: str, message: str, *, subject: str | None = None) -> None:
+        """Something worth knowing; the file stays acceptable."""
+        self._add(code, Severity.INFO, message, subject)
+
+    def hold(self, code: str, message: str, *, subject: str | None = None) -> None:
+        """Something a person has to decide about; an administrator can allow the subject."""
+        self._add(code, Severity.WARNING, message, subject)
+
+    def refuse(self, code: str, message: str, *, subject: str | None = None) -> None:
+        """Something that keeps the file out."""
+        self._add(code, Severity.CRITICAL, message, subject)
+
+    def can_carry_code(self, message: str) -> None:
+        """The format can carry code, whatever this file does; the strict policy refuses it."""
+        self.tell(CAN_CARRY_CODE, message)
+
+    def not_all_read(self, reason: str) -> None:
+        """Part of the file was not looked at, so it is held."""
+        self.hold(NOT_ALL_CHECKED, f"{self.place} {reason}; the rest was not checked.")
+
+    def fact(self, key: str, value: str | float | bool | Iterable[str] | None) -> None:
+        """Notes a fact; texts and lists are cut to what is sensible, None is no fact."""
+        if value is None:
+            return
+        if isinstance(value, str):
+            self.facts[key] = shown(value, MOST_ENTRY)
+        elif isinstance(value, bool | int | float):
+            self.facts[key] = value
+        else:
+            entries = sorted({shown(str(each), MOST_ENTRY) for each in value})
+            self.facts[key] = entries[:MOST_ENTRIES]
+
+    def report(self) -> FileReport:
+        """The result, once the file itself was inspected."""
+        partial = any(finding.code == NOT_ALL_CHECKED for finding in self.findings)
+        coverage = Coverage.PARTIAL if partial else Coverage.COMPLETE
+        return FileReport(
+            self.media_type, self.format, tuple(self.findings), dict(self.facts), coverage
+        )
+
+    def _add(self, code: str, severity: Severity, message: str, subject: str | None) -> None:
+        if subject is not None:
+            subject = shown(subject, MOST_ENTRY)
+        finding = Finding(
+            code, severity, shown(message, MOST_TEXT), self.path, self.location or None, subject
+        )
+        if finding in self.findings:
+            return
+        if len(self.findings) >= MOST_FINDINGS:
+            self._make_room(finding)
+            return
+        self.findings.append(finding)
+
+    def _make_room(self, finding: Finding) -> None:
+        """A finding beyond the most pushes out a less severe one; what holds is never dropped in
+        silence, or allowing what is shown would let in what is not."""
+        order = [Severity.INFO, Severity.WARNING, Severity.CRITICAL]
+        for index, kept in enumerate(self.findings):
+            if order.index(kept.severity) < order.index(finding.severity):
+                self.findings[index] = finding
+                return
+        if finding.severity is Severity.WARNING:
+            message = f"{self.place} has more than {MOST_FINDINGS} findings."
+            last = self.findings[-1]
+            self.findings[-1] = Finding(
+                "file.too_many_findings", last.severity, message, self.path
+            )

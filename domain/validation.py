@@ -1,0 +1,292 @@
+"""What is found in files, and what follows from it: the policy of a registry.
+
+A validator reports what files are and what is in them, whatever the policy. Whether they may enter
+is decided here, from the reports alone.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from domain.values import FilePath
+
+FactValue = str | int | float | bool | list[str]
+Facts = dict[str, FactValue]
+"""What people want to know of a model, e.g. ``{"parameters": 516, "dtypes": ["F32"]}``."""
+
+NOT_A_MODEL = "file.not_a_model"
+UNKNOWN_FORMAT = "file.unknown_format"
+CAN_CARRY_CODE = "format.can_carry_code"
+NO_MODEL = "version.no_model"
+EXTERNAL_DATA = "external_data"
+"""The fact that lists the files which a model needs beside it, relative to its own folder."""
+
+
+class Severity(StrEnum):
+    """What a finding does under the standard policy: INFO tells, WARNING holds the version until
+    somebody reviewed it, CRITICAL refuses it."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something a validator found in one file.
+
+    Attributes:
+        code: stable, dotted, e.g. ``file.not_a_model``.
+        message: a sentence for people.
+        path: the file it is about.
+        location: where in it, e.g. the member of an archive.
+        subject: the name of what an administrator can allow, e.g. ``mycompany.models.Net``.
+    """
+
+    code: str
+    severity: Severity
+    message: str
+    path: FilePath
+    location: str | None = None
+    subject: str | None = None
+
+
+class Coverage(StrEnum):
+    """Whether all was looked at that could do harm."""
+
+    COMPLETE = "complete"
+    PARTIAL = "partial"
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """What a validator says of one file.
+
+    Attributes:
+        media_type: RFC 6838 type.
+        format: model format ("safetensors", "onnx" ...), None when it is no model by itself.
+    """
+
+    media_type: str
+    format: str | None = None
+    findings: tuple[Finding, ...] = ()
+    facts: Facts = field(default_factory=dict)
+    coverage: Coverage = Coverage.COMPLETE
+
+
+class Verdict(StrEnum):
+    """ACCEPT: nothing speaks against it. REVIEW: a person has to decide. REJECT: it must not enter.
+    UNCHECKED: published before there were these checks."""
+
+    ACCEPT = "accept"
+    REVIEW = "review"
+    REJECT = "reject"
+    UNCHECKED = "unchecked"
+
+
+class PolicyName(StrEnum):
+    """STRICT takes only formats that cannot carry code. STANDARD takes the others too, if all that
+    loading them would do is known to be harmless. REPORT lets everything in, and notes."""
+
+    STRICT = "strict"
+    STANDARD = "standard"
+    REPORT = "report"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a policy makes of the files of one version."""
+
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    coverage: Coverage
+    facts: Facts
+
+    @property
+    def refusals(self) -> list[Finding]:
+        """The findings that refuse the version."""
+        return [each for each in self.findings if each.severity is Severity.CRITICAL]
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationPolicy:
+    """The rules of one registry.
+
+    Attributes:
+        allowed: names of imports that are trusted here, with ``*`` for any characters.
+    """
+
+    name: PolicyName = PolicyName.STANDARD
+    allowed: tuple[str, ...] = ()
+
+    @property
+    def enforced(self) -> bool:
+        """Whether a verdict has consequences."""
+        return self.name is not PolicyName.REPORT
+
+    def judge(self, files: Mapping[FilePath, FileReport]) -> Judgement:
+        """The verdict on files that are published as one version."""
+        findings = [self._weigh(each) for each in _relevant(files)]
+        if not any(report.format for report in files.values()):
+            findings.append(_without_model(files, findings))
+        severities = {finding.severity for finding in findings}
+        verdict = (
+            Verdict.REJECT
+            if Severity.CRITICAL in severities
+            else Verdict.REVIEW
+            if Severity.WARNING in severities
+            else Verdict.ACCEPT
+        )
+        partial = any(report.coverage is Coverage.PARTIAL for report in files.values())
+        coverage = Coverage.PARTIAL if partial else Coverage.COMPLETE
+        return Judgement(verdict, tuple(findings), coverage, facts_of(files))
+
+    def _weigh(self, finding: Finding) -> Finding:
+        if finding.code == CAN_CARRY_CODE and self.name is PolicyName.STRICT:
+            return replace(finding, severity=Severity.CRITICAL)
+        if (
+            finding.severity is Severity.WARNING
+            and finding.subject is not None
+            and any(fnmatchcase(finding.subject, pattern) for pattern in self.allowed)
+        ):
+            return replace(finding, severity=Severity.INFO)
+        return finding
+
+
+def _relevant(files: Mapping[FilePath, FileReport]) -> Iterator[Finding]:
+    """All findings but those on bytes in no known format that a model beside them needs."""
+    needed = set(_external_data(files))
+    for report in files.values():
+        for finding in report.findings:
+            if finding.code != UNKNOWN_FORMAT or finding.path not in needed:
+                yield finding
+
+
+def _external_data(files: Mapping[FilePath, FileReport]) -> Iterator[str]:
+    for path, report in files.items():
+        names = report.facts.get(EXTERNAL_DATA, [])
+        if isinstance(names, list):
+            folder = posixpath.dirname(path)
+            yield from (posixpath.normpath(posixpath.join(folder, name)) for name in names)
+
+
+def _without_model(files: Mapping[FilePath, FileReport], findings: Sequence[Finding]) -> Finding:
+    """Refuses a version of companions alone; where that was said already, says it of no file."""
+    first = min(files, default=FilePath("-"))
+    names = ", ".join(str(path)[:60] for path in sorted(files)[:3])
+    more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+    message = f"None of the files is a model ({names}{more}): publish them beside the model."
+    return Finding(NO_MODEL, Severity.CRITICAL, message, first)
+
+
+def facts_of(files: Mapping[FilePath, FileReport]) -> Facts:
+    """The facts of the largest set of files in one format, counts added up; others fill gaps.
+
+    Shards of one model are files of one format, so their tensors and parameters are summed.
+    """
+    return merged([report for _, report in sorted(files.items())])
+
+
+def merged(reports: Iterable[FileReport]) -> Facts:
+    """See :func:`facts_of`."""
+    models: dict[str, list[FileReport]] = {}
+    companions: list[FileReport] = []
+    for report in reports:
+        if report.format:
+            models.setdefault(report.format, []).append(report)
+        else:
+            companions.append(report)
+    groups = sorted(models.values(), key=_weight, reverse=True)
+    facts: Facts = {}
+    for group in [*groups, companions]:
+        for key, value in _added(group).items():
+            facts.setdefault(key, value)
+    return facts
+
+
+_COUNTS = ("parameters", "tensors")
+_MOST_ENTRIES = 100
+
+
+def _weight(group: Sequence[FileReport]) -> float:
+    counts = (report.facts.get("parameters", 0) for report in group)
+    return sum(count for count in counts if isinstance(count, int | float))
+
+
+def _added(group: Sequence[FileReport]) -> Facts:
+    facts: Facts = {}
+    for report in group:
+        for key, value in report.facts.items():
+            known = facts.get(key)
+            if known is None:
+                facts[key] = value
+            elif key in _COUNTS and isinstance(known, int) and isinstance(value, int):
+                facts[key] = known + value
+            elif isinstance(known, list) and isinstance(value, list):
+                facts[key] = sorted({*known, *value})[:_MOST_ENTRIES]
+    return facts
+
+
+class Decision(StrEnum):
+    ACCEPT = "accept"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What a person decided about a version that was held."""
+
+    decision: Decision
+    reason: str
+    reviewer: str
+    at: datetime
+
+
+class Status(StrEnum):
+    """READY: its files are served. QUARANTINED: held until it is reviewed. REJECTED: by a person;
+    its files are never served."""
+
+    READY = "ready"
+    QUARANTINED = "quarantined"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """The judgement on a version, who made it by which rules, and what people decided.
+
+    Attributes:
+        engine: names and versions of what read the files.
+        ruleset: the version of the rules; a rescan judges anew what older rules judged.
+        reviews: oldest first.
+    """
+
+    verdict: Verdict
+    policy: PolicyName | None = None
+    engine: str | None = None
+    ruleset: str | None = None
+    coverage: Coverage = Coverage.COMPLETE
+    findings: tuple[Finding, ...] = ()
+    checked_at: datetime | None = None
+    reviews: tuple[Review, ...] = ()
+
+    @property
+    def held(self) -> bool:
+        """Whether the verdict alone keeps the files back."""
+        return self.policy is not PolicyName.REPORT and self.verdict in _HELD
+
+    @property
+    def status(self) -> Status:
+        """The last review decides; without one, the verdict does."""
+        if self.reviews:
+            accepted = self.reviews[-1].decision is Decision.ACCEPT
+            return Status.READY if accepted else Status.REJECTED
+        return Status.QUARANTINED if self.held else Status.READY
+
+
+_HELD = frozenset({Verdict.REVIEW, Verdict.REJECT})
