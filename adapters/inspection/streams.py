@@ -178,6 +178,21 @@ class Stream:
         while count > 0:
             count -= len(self.exactly(min(count, BLOCK)))
 
+    def finish(self, count: int) -> None:
+        """Passes the last ``count`` bytes, e.g. the weights that a header describes.
+
+        Raises:
+            Malformed: there are fewer, or more.
+        """
+        promised = self._at + count
+        if self.seekable and self.size is not None:
+            if self.size != promised:
+                raise Malformed(f"has {self.size} bytes; its header promises {promised}")
+            return
+        self.skip(count)
+        if not self.at_end():
+            raise Malformed(f"goes on after the {promised} bytes that its header promises")
+
     def at_end(self) -> bool:
         """Whether there are no more bytes."""
         return not self.peek(1)
