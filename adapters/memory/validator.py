@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from application.ports.file_validator import FileSource, FileValidator, FileVerdict
+from application.ports.file_validator import FileSource, FileValidator
+from domain.validation import NOT_A_MODEL, FileReport, Finding, Severity
 from domain.values import FilePath
-from domain.version import Finding, Severity
 
 PICTURES: Mapping[bytes, str] = {
     b"\xff\xd8\xff": "JPEG image data",
@@ -33,14 +33,18 @@ class MemoryFileValidator(FileValidator):
     def engine(self) -> str:
         return "memory 1"
 
-    async def sniff(self, head: bytes, path: FilePath) -> FileVerdict:
+    @property
+    def ruleset(self) -> str:
+        return "2026-01-01"
+
+    async def sniff(self, head: bytes, path: FilePath) -> FileReport:
         found = next((f for magic, f in self._formats.items() if head.startswith(magic)), None)
         findings = tuple(
-            Finding("file.not_a_model", Severity.CRITICAL, f"{path} is {what}, not a model.", path)
+            Finding(NOT_A_MODEL, Severity.CRITICAL, f"{path} is {what}, not a model.", path)
             for magic, what in self._refused.items()
             if head.startswith(magic)
         )
-        return FileVerdict("application/octet-stream", found, findings)
+        return FileReport("application/octet-stream", found, findings)
 
-    async def validate(self, source: FileSource, path: FilePath) -> FileVerdict:
+    async def validate(self, source: FileSource, path: FilePath) -> FileReport:
         return await self.sniff(await source.read_at(0, 64 * 1024), path)

@@ -8,7 +8,7 @@ from application.ports.artifact_store import ArtifactStore, StagedBlob
 from application.ports.blob_references import BlobReferences
 from application.ports.clock import Clock, IdGenerator
 from application.ports.direct_uploads import DirectUpload, DirectUploads, UploadPart
-from application.ports.file_validator import FileSource, FileValidator, FileVerdict
+from application.ports.file_validator import FileSource, FileValidator
 from application.ports.folder import Folder
 from application.ports.lock_manager import Fence, LockManager
 from application.ports.registry_reader import Found, Page, PageRequest, RegistryReader
@@ -37,7 +37,6 @@ __all__ = [
     "Fence",
     "FileSource",
     "FileValidator",
-    "FileVerdict",
     "Folder",
     "Found",
     "IdGenerator",

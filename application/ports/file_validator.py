@@ -1,12 +1,11 @@
-"""Says what a file is and whether it looks like a model. Never loads it."""
+"""Says what a file is, what is in it and what speaks against it. Never loads it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
+from domain.validation import FileReport
 from domain.values import FilePath
-from domain.version import Finding
 
 
 class FileSource(Protocol):
@@ -26,39 +25,32 @@ class FileSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class FileVerdict:
-    """What a validator says of one file; a critical finding means it should not enter.
-
-    Attributes:
-        media_type: RFC 6838 type.
-        format: model format, None when it is none that is known.
-    """
-
-    media_type: str
-    format: str | None
-    findings: tuple[Finding, ...] = ()
-
-
 class FileValidator(Protocol):
     @property
     def engine(self) -> str:
-        """Name and version of what judges, kept with every verdict."""
+        """Names and versions of what reads the files, kept with every verdict."""
         ...
 
-    async def sniff(self, head: bytes, path: FilePath) -> FileVerdict:
-        """Judges by the first bytes (up to 64 KiB), while the rest is still arriving.
+    @property
+    def ruleset(self) -> str:
+        """The version of the rules, a date: what older rules judged can be judged anew."""
+        ...
 
-        Never raises for bad content.
+    async def sniff(self, head: bytes, path: FilePath) -> FileReport:
+        """What the first bytes (up to 64 KiB) tell, while the rest is still arriving.
+
+        A critical finding is final; without one, nothing is said yet. Never raises for bad content.
         """
         ...
 
-    async def validate(self, source: FileSource, path: FilePath) -> FileVerdict:
-        """Judges the whole file, after its last byte.
+    async def validate(self, source: FileSource, path: FilePath) -> FileReport:
+        """What the whole file tells, after its last byte.
 
-        Never raises for bad content.
+        Never raises for bad content: what cannot be read to its end for want of time or memory has
+        a critical finding, ``file.not_checked``.
 
         Raises:
             StoreUnavailable: the bytes cannot be read.
+            ValidationUnavailable: nothing can be checked now, whatever the file.
         """
         ...
