@@ -140,6 +140,13 @@ class Stream:
         self._at += len(data)
         return data
 
+    def line(self, most: int) -> bytes:
+        """The next bytes up to and with a line feed; without one where ``most`` bytes or the end
+        come first."""
+        data: bytes = self.file.readline(most)
+        self._at += len(data)
+        return data
+
     def exactly(self, count: int, *, most: int = SPOOLED) -> bytes:
         """The next ``count`` bytes.
 
