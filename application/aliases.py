@@ -53,13 +53,14 @@ class SetAliasHandler:
 
         Raises:
             ModelNotFound, VersionNotFound
+            VersionQuarantined: the version is held.
             PreconditionFailed: it has moved since, or exists though it should be new.
         """
         actor = check_actor(command.actor)
         async with self.uow() as uow:
             model = await uow.models.get(command.model)
             await self._check(uow, model, command)
-            await uow.versions.get(model, command.version)
+            (await uow.versions.get(model, command.version)).check_usable()
             created = await point_alias(
                 uow, model, command.alias, command.version, actor=actor, at=self.clock.now()
             )
@@ -95,13 +96,14 @@ class RollBackAliasHandler:
             ModelNotFound, AliasNotFound, PreconditionFailed
             AliasHasNoPrevious: it was never moved.
             VersionNotFound: the version before has been deleted since.
+            VersionQuarantined: it is held.
         """
         async with self.uow() as uow:
             model = await uow.models.get(command.model)
             alias = await uow.aliases.get(model, command.alias)
             check_match(command.if_match, alias.etag)
             move = alias.roll_back(actor=check_actor(command.actor), at=self.clock.now())
-            await uow.versions.get(model, alias.version)
+            (await uow.versions.get(model, alias.version)).check_usable()
             await save_alias(uow, model, alias, move)
             await uow.commit()
         return await self.reader.alias(command.model, command.alias)

@@ -16,6 +16,7 @@ from application.records import FileRecord, VersionRecord
 from application.streams import ByteStream, open_blob
 from domain.errors import FileNotFound, RequestTooLarge
 from domain.values import MAX_PATH, Digest, ModelName, Reference, composed
+from domain.version import check_ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +137,13 @@ class OpenFileHandler:
         Raises:
             ModelNotFound, VersionNotFound, AliasNotFound
             FileNotFound: the version has no file at this path.
+            VersionQuarantined: it is held.
         """
         version = (await self.reader.version(command.model, command.reference)).record
         path = composed(command.path, MAX_PATH)  # as FilePath is: macOS sends NFD
         for file in version.files:
             if file.path == path:
+                check_ready(version.status, version.version)
                 return OpenedFile(version, file, self.store)
         raise FileNotFound(
             f"Version {version.version} of {version.model!a} has no file "

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, NoReturn, TypeVar
+from typing import TypeVar
 
+from application.exchange_fields import Fields, read_facts, read_validation, short, wrong
 from application.ports.folder import PARTIAL, Folder
 from domain.alias import Alias, AliasMove
 from domain.errors import InvalidExport, ModelyardError
@@ -28,26 +29,16 @@ from domain.values import (
     Digest,
     FilePath,
     ModelName,
-    VersionNumber,
     check_actor,
     check_metrics,
     check_parameters,
     check_tags,
     check_text,
 )
-from domain.version import (
-    FileEntry,
-    Finding,
-    Manifest,
-    Parent,
-    Severity,
-    Validation,
-    Verdict,
-    Version,
-)
+from domain.version import FileEntry, Manifest, Parent, Version
 
 FORMAT = "modelyard-export"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SUMMARY = "export.json"
 UNFINISHED = "export.unfinished"
 RETIRED_NAMES = "retired-names.jsonl"
@@ -98,7 +89,7 @@ def note_blobs(blobs: dict[Digest, int], files: Iterable[FileEntry]) -> None:
     """
     for file in files:
         if blobs.setdefault(file.sha256, file.size) != file.size:
-            _wrong(f"the blob {file.sha256} is named with two sizes")
+            wrong(f"the blob {file.sha256} is named with two sizes")
 
 
 # --- writing ------------------------------------------------------------------------------------
@@ -124,66 +115,6 @@ def _time(moment: datetime) -> str:
 # --- reading ------------------------------------------------------------------------------------
 
 
-class Fields:
-    """A JSON object whose members must be there, and of the kind that is asked for.
-
-    Raises:
-        InvalidExport: from the constructor and every method.
-    """
-
-    def __init__(self, document: object) -> None:
-        if not isinstance(document, dict):
-            _wrong("an object is expected")
-        self._members: dict[str, Any] = document
-
-    def get(self, key: str, kind: type[T]) -> T:
-        """A member of this type."""
-        value = self._members.get(key)
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            _wrong(f"{key!a} should be there as {kind.__name__}")
-        return value
-
-    def optional(self, key: str, kind: type[T]) -> T | None:
-        """A member of this type, or None where it is null."""
-        if key in self._members and self._members[key] is None:
-            return None
-        return self.get(key, kind)
-
-    def count(self, key: str) -> int:
-        """A number from 0."""
-        number = self.get(key, int)
-        if not 0 <= number < 1 << 63:
-            _wrong(f"{key!a} is out of range")
-        return number
-
-    def version(self, key: str) -> VersionNumber:
-        """The number of a version."""
-        return VersionNumber(self.get(key, int))
-
-    def optional_version(self, key: str) -> VersionNumber | None:
-        """The number of a version, or None."""
-        number = self.optional(key, int)
-        return None if number is None else VersionNumber(number)
-
-    def time(self, key: str) -> datetime:
-        """A time with its offset."""
-        try:
-            moment = datetime.fromisoformat(self.get(key, str))
-        except ValueError:
-            _wrong(f"{key!a} is not a time")
-        if moment.tzinfo is None:
-            _wrong(f"{key!a} is a time without an offset")
-        return moment.astimezone(UTC)
-
-    def objects(self, key: str) -> Iterator[Fields]:
-        """The objects of a list."""
-        return map(Fields, self.get(key, list))
-
-
-def _wrong(fault: str) -> NoReturn:
-    raise InvalidExport(fault)
-
-
 async def whole(folder: Folder, name: str) -> bytes:
     """The content of a file of moderate size.
 
@@ -194,7 +125,7 @@ async def whole(folder: Folder, name: str) -> bytes:
     async for chunk in folder.read(name):
         content += chunk
         if len(content) > _MOST:
-            _wrong(f"more than {_MOST} bytes")
+            wrong(f"more than {_MOST} bytes")
     return bytes(content)
 
 
@@ -243,7 +174,7 @@ def read_line(text: bytes, model_id: str) -> Line:
                     fields.count("last_version"),
                 )
             case kind:
-                _wrong(f"{kind[:40]!a} is not a kind of line")
+                wrong(f"{kind[:40]!a} is not a kind of line")
     except InvalidExport:
         raise
     except (ModelyardError, ValueError) as error:
@@ -275,7 +206,8 @@ def _read_version(fields: Fields, model_id: str) -> Version:
         creator=check_actor(fields.get("creator", str)),
         created_at=fields.time("created_at"),
         updated_at=fields.time("updated_at"),
-        validation=_read_validation(Fields(fields.get("validation", dict))),
+        validation=read_validation(Fields(fields.get("validation", dict))),
+        facts=read_facts(fields.get("facts", dict)),
         description=check_text(fields.get("description", str), "/description"),
         parameters=check_parameters(fields.get("parameters", dict)),
         metrics=check_metrics(fields.get("metrics", dict)),
@@ -289,21 +221,10 @@ def _read_version(fields: Fields, model_id: str) -> Version:
     )
 
 
-def _short(text: str) -> str:
-    if not text.isprintable():
-        _wrong(f"{text[:40]!a} has characters that cannot be printed")
-    return check_text(text, "/text", most=1000)
-
-
 def _media_type(text: str) -> str:
     if not _MEDIA_TYPE.fullmatch(text):
-        _wrong(f"{text[:40]!a} is not a media type")
-    return _short(text)
-
-
-def _optional(fields: Fields, key: str) -> str | None:
-    text = fields.optional(key, str)
-    return None if text is None else _short(text)
+        wrong(f"{text[:40]!a} is not a media type")
+    return short(text)
 
 
 def _read_file(fields: Fields) -> FileEntry:
@@ -312,23 +233,7 @@ def _read_file(fields: Fields) -> FileEntry:
         fields.count("size"),
         Digest(fields.get("sha256", str)),
         _media_type(fields.get("media_type", str)),
-        _optional(fields, "format"),
-    )
-
-
-def _read_validation(fields: Fields) -> Validation:
-    return Validation(
-        Verdict(fields.get("verdict", str)),
-        _optional(fields, "engine"),
-        tuple(
-            Finding(
-                _short(finding.get("code", str)),
-                Severity(finding.get("severity", str)),
-                check_text(finding.get("message", str), "/message"),
-                FilePath(finding.get("path", str)),
-            )
-            for finding in fields.objects("findings")
-        ),
+        fields.optional_short("format"),
     )
 
 

@@ -15,7 +15,8 @@ only where the tag is there, and ``NOT tags.team = 'x'`` also where it is not.
 
 ``alias`` and ``format`` have several values: one for each alias, one for each file with a model
 format. A comparison holds where it does for any of them, and IS NULL where there is none.
-``order_by=format`` goes by the format of the largest such file.
+``order_by=format`` goes by the format of the largest such file. A fact that is a list compares as
+the text of its entries, joined by ", ".
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Scope(StrEnum):
     TAGS = "tags"
     METRICS = "metrics"
     PARAMETERS = "parameters"
+    FACTS = "facts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +122,9 @@ VERSIONS = Vocabulary(
         "updated_at": datetime,
         "size": int,
         "format": str,
+        "status": str,
     },
-    scopes=frozenset({Scope.TAGS, Scope.METRICS, Scope.PARAMETERS}),
+    scopes=frozenset({Scope.TAGS, Scope.METRICS, Scope.PARAMETERS, Scope.FACTS}),
     synonyms={"name": "model"},
 )
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 
+from application.exchange_fields import Fields
 from application.exchange_format import (
     FORMAT,
     FORMAT_VERSION,
     MODEL_FILE,
     RETIRED_NAMES,
     SUMMARY,
-    Fields,
     Line,
     blob_file,
     is_summary,

@@ -13,13 +13,13 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
+from application.judging import judged, refuse, sentences
 from application.ports import (
     ArtifactStore,
     Clock,
     Fence,
     FileSource,
     FileValidator,
-    FileVerdict,
     Found,
     IdGenerator,
     LockManager,
@@ -33,7 +33,6 @@ from application.steps import point_alias, register
 from domain.errors import (
     BlobNotUploaded,
     FieldError,
-    FileNotAModel,
     IdempotencyConflict,
     InvalidManifest,
     InvalidRequest,
@@ -42,11 +41,12 @@ from domain.errors import (
     ParentNotFound,
     RequestTooLarge,
     StoreUnavailable,
+    VersionQuarantined,
     invalid_field,
-    pointer_to,
 )
 from domain.events import VersionPublished
 from domain.model import Model
+from domain.validation import Facts, FileReport, Validation, ValidationPolicy
 from domain.values import (
     MAX_ALIASES_PER_PUBLISH,
     MAX_FILES,
@@ -57,15 +57,7 @@ from domain.values import (
     check_actor,
     unique,
 )
-from domain.version import (
-    FileEntry,
-    Finding,
-    Manifest,
-    Severity,
-    Validation,
-    ValidationMode,
-    VersionDetails,
-)
+from domain.version import FileEntry, Manifest, VersionDetails
 
 SNIFFED = 64 * 1024
 """Bytes of a file's head that a validator sees while the rest is arriving."""
@@ -126,9 +118,18 @@ class _Arrival:
 
     staged: list[StagedBlob] = field(default_factory=list)
     entries: list[FileEntry] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
+    reports: dict[FilePath, FileReport] = field(default_factory=dict)
     details: PublishDetails | None = None
     size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """The files of the version, and what was made of them."""
+
+    manifest: Manifest
+    validation: Validation
+    facts: Facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ class PublishVersionHandler:
     validator: FileValidator
     clock: Clock
     ids: IdGenerator
-    mode: ValidationMode
+    policy: ValidationPolicy
     max_size: int
     lock_timeout: float
 
@@ -150,6 +151,10 @@ class PublishVersionHandler:
         Raises:
             ModelNotFound: it does not exist, and ``create_model`` is not set.
             FileNotAModel: a file is not a model; the error says what it is.
+            NoModel: all of them are companions of a model that is not there.
+            FileRefused: a file is broken, or loading it would do harm.
+            VersionQuarantined: it would be held, so no alias can point at it.
+            ValidationUnavailable: the files cannot be checked now.
             InvalidManifest, InvalidFilePath, InvalidRequest, ParentNotFound, BlobNotUploaded
             IdempotencyConflict: the key was used for another request.
             RequestTooLarge: more than ``max_size`` bytes of files.
@@ -166,11 +171,12 @@ class PublishVersionHandler:
                 return replay
             if arrival.details is None:
                 await self._check_model(command.model, details)
+            validation, facts = self._judge(arrival, details)
             for blob in arrival.staged:
                 await blob.commit()
-            validation = Validation.of(self.mode, self.validator.engine, arrival.findings)
+            content = _Content(manifest, validation, facts)
             try:
-                version = await self._insert(command, manifest, details, validation, fingerprint)
+                version = await self._insert(command, content, details, fingerprint)
             except IdempotencyConflict:
                 if replay := await self._replay(command, fingerprint):
                     return replay
@@ -237,24 +243,28 @@ class PublishVersionHandler:
         self, arrival: _Arrival, path: FilePath, digest: Digest, source: FileSource
     ) -> None:
         """Validates a file that is complete, and adds it to the manifest."""
-        verdict = await self._validate(source, path)
-        arrival.findings.extend(verdict.findings)
-        entry = FileEntry(path, source.size, digest, verdict.media_type, verdict.format)
+        report = await self.validator.validate(source, path)
+        refuse(self.policy.refusals(report))
+        arrival.reports[path] = report
+        entry = FileEntry(path, source.size, digest, report.media_type, report.format)
         arrival.entries.append(entry)
 
     # --- what they are --------------------------------------------------------------------------
 
     async def _sniff(self, head: bytes, path: FilePath) -> None:
-        if self.mode is ValidationMode.ENFORCE:
-            _refuse(await self.validator.sniff(head, path))
+        if self.policy.enforced:
+            refuse(self.policy.refusals(await self.validator.sniff(head, path)))
 
-    async def _validate(self, source: FileSource, path: FilePath) -> FileVerdict:
-        if self.mode is ValidationMode.OFF:
-            return FileVerdict("application/octet-stream", None)
-        verdict = await self.validator.validate(source, path)
-        if self.mode is ValidationMode.ENFORCE:
-            _refuse(verdict)
-        return verdict
+    def _judge(self, arrival: _Arrival, details: PublishDetails) -> tuple[Validation, Facts]:
+        validation, facts = judged(self.policy, self.validator, arrival.reports, self.clock.now())
+        if self.policy.enforced:
+            refuse(validation.refusals)
+            if validation.held and details.aliases:
+                raise VersionQuarantined(
+                    f"The version would be held for a review ({sentences(validation.findings)}), "
+                    "and no alias may point at it until then: publish it without aliases."
+                )
+        return validation, facts
 
     # --- the rows -------------------------------------------------------------------------------
 
@@ -283,14 +293,13 @@ class PublishVersionHandler:
     async def _insert(
         self,
         command: PublishVersion,
-        manifest: Manifest,
+        content: _Content,
         details: PublishDetails,
-        validation: Validation,
         fingerprint: str,
     ) -> Found[VersionRecord]:
         async with self._in_line(command.model) as fence, self.uow() as uow:
             await uow.check_fence(fence)
-            await self._check_bytes(manifest)
+            await self._check_bytes(content.manifest)
             at = self.clock.now()
             model = await self._model(uow, command, details, at)
             await _check_parents(uow, details.version)
@@ -298,8 +307,9 @@ class PublishVersionHandler:
             version = details.version.version(
                 model_id=model.id,
                 number=number,
-                manifest=manifest,
-                validation=validation,
+                manifest=content.manifest,
+                validation=content.validation,
+                facts=content.facts,
                 creator=command.actor,
                 at=at,
             )
@@ -350,15 +360,6 @@ class PublishVersionHandler:
             if not details.create_model:
                 raise
         return await register(uow, command.model, actor=command.actor, at=at, ids=self.ids)
-
-
-def _refuse(verdict: FileVerdict) -> None:
-    critical = [finding for finding in verdict.findings if finding.severity is Severity.CRITICAL]
-    if critical:
-        raise FileNotAModel(
-            " ".join(finding.message for finding in critical),
-            errors=[FieldError(pointer_to("/files", f.path), f.message) for f in critical],
-        )
 
 
 async def _check_parents(uow: UnitOfWork, details: VersionDetails) -> None:

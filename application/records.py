@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from domain.validation import Facts, Validation
 from domain.values import JsonScalar
 from domain.version import Version
 
@@ -47,13 +48,49 @@ class FindingRecord:
     severity: str
     message: str
     path: str
+    location: str | None = None
+    subject: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewRecord:
+    verdict: str
+    decision: str
+    reason: str
+    reviewer: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class ValidationRecord:
     verdict: str
-    engine: str | None
+    policy: str | None
+    scanner: str | None
+    ruleset: str | None
+    coverage: str
     findings: list[FindingRecord]
+    checked_at: datetime | None
+    reviews: list[ReviewRecord]
+
+    @classmethod
+    def of(cls, validation: Validation) -> ValidationRecord:
+        """The judgement as readers see it."""
+        return cls(
+            validation.verdict,
+            validation.policy,
+            validation.scanner,
+            validation.ruleset,
+            validation.coverage,
+            [
+                FindingRecord(f.code, f.severity, f.message, f.path, f.location, f.subject)
+                for f in validation.findings
+            ],
+            validation.checked_at,
+            [
+                ReviewRecord(r.verdict, r.decision, r.reason, r.reviewer, r.at)
+                for r in validation.reviews
+            ],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +108,8 @@ class VersionRecord:
     creator: str
     source: str | None
     parents: list[ParentRecord]
+    status: str
+    facts: Facts
     validation: ValidationRecord
     created_at: datetime
     updated_at: datetime
@@ -95,11 +134,9 @@ class VersionRecord:
             creator=version.creator,
             source=version.source,
             parents=[ParentRecord(parent.model, parent.version) for parent in version.parents],
-            validation=ValidationRecord(
-                validation.verdict,
-                validation.engine,
-                [FindingRecord(f.code, f.severity, f.message, f.path) for f in validation.findings],
-            ),
+            status=validation.status,
+            facts=dict(version.facts),
+            validation=ValidationRecord.of(validation),
             created_at=version.created_at,
             updated_at=version.updated_at,
         )

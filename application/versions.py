@@ -16,12 +16,13 @@ from application.preconditions import (
 from application.records import VersionRecord
 from application.steps import delete_alias
 from domain.errors import FieldError, VersionImmutable
-from domain.events import VersionDeleted, VersionUpdated
+from domain.events import VersionDeleted, VersionReviewed, VersionUpdated
+from domain.validation import Decision, Review
 from domain.values import ModelName, VersionNumber, check_actor
 
 _IMMUTABLE = frozenset(
     {"model", "version", "parameters", "files", "size", "digest", "creator", "source", "parents"}
-    | {"validation", "created_at", "updated_at", "aliases"}
+    | {"validation", "status", "facts", "created_at", "updated_at", "aliases"}
 )
 
 
@@ -33,6 +34,18 @@ class UpdateVersion:
     version: VersionNumber
     actor: str
     patch: Mapping[str, object]
+    if_match: IfMatch = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewVersion:
+    """What a person decides about a version that is held, and why."""
+
+    model: ModelName
+    version: VersionNumber
+    actor: str
+    decision: Decision
+    reason: str
     if_match: IfMatch = None
 
 
@@ -79,6 +92,36 @@ class UpdateVersionHandler:
             await uow.versions.save(version)
             if changed := tuple(sorted(patch)):
                 uow.record(VersionUpdated(model.name, version.number, actor, changed, at))
+            await uow.commit()
+        return await self.reader.version(command.model, command.version)
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewVersionHandler:
+    uow: Callable[[], UnitOfWork]
+    reader: RegistryReader
+    clock: Clock
+
+    async def __call__(self, command: ReviewVersion) -> Found[VersionRecord]:
+        """Accepts or rejects; the decisions before are kept, and the last one counts.
+
+        Raises:
+            ModelNotFound, VersionNotFound, PreconditionFailed
+            VersionNotHeld: there is nothing to decide.
+            VersionInUse: it is to be rejected, and an alias points at it.
+            InvalidRequest: the reason is empty.
+        """
+        actor, at = check_actor(command.actor), self.clock.now()
+        async with self.uow() as uow:
+            model = await uow.models.get(command.model)
+            version = await uow.versions.get(model, command.version)
+            check_match(command.if_match, version.etag)
+            aliases = await uow.aliases.pointing_at(model, command.version)
+            decision = command.decision
+            review = Review(version.validation.verdict, decision, command.reason, actor, at)
+            version.review(review, (alias.name for alias in aliases))
+            await uow.versions.save(version)
+            uow.record(VersionReviewed(model.name, version.number, actor, decision.value, at))
             await uow.commit()
         return await self.reader.version(command.model, command.version)
 

@@ -77,22 +77,19 @@ def invalid_field(pointer: str, fault: str) -> InvalidRequest:
 
 
 class RequestTooLarge(ModelyardError):
-    code = "request.too_large"
-    kind = Kind.TOO_LARGE
+    code, kind = "request.too_large", Kind.TOO_LARGE
     title = "The request is larger than this service accepts"
 
 
 class UnsupportedMediaType(ModelyardError):
-    code = "request.unsupported_media_type"
-    kind = Kind.UNSUPPORTED
+    code, kind = "request.unsupported_media_type", Kind.UNSUPPORTED
     title = "The content type of the request is not supported"
 
 
 class CrossSiteRequest(ModelyardError):
     """A browser sends it for a page that is not this service's own."""
 
-    code = "request.cross_site"
-    kind = Kind.FORBIDDEN
+    code, kind = "request.cross_site", Kind.FORBIDDEN
     title = "A page of another site asks for a change"
 
 
@@ -112,26 +109,20 @@ class InvalidOrder(ModelyardError):
 
 
 class InvalidPageToken(ModelyardError):
-    code = "page_token.invalid"
-    kind = Kind.MALFORMED
-    title = "The page token is not one that this list gave"
+    code, kind, title = "page_token.invalid", Kind.MALFORMED, "Not a page token of this list"
 
 
 class SearchTooCostly(ModelyardError):
-    code = "search.too_costly"
-    kind = Kind.MALFORMED
-    title = "The search takes longer than this service allows"
+    code, kind, title = "search.too_costly", Kind.MALFORMED, "The search takes too long"
 
 
 class PreconditionFailed(ModelyardError):
-    code = "precondition.failed"
-    kind = Kind.PRECONDITION_FAILED
+    code, kind = "precondition.failed", Kind.PRECONDITION_FAILED
     title = "The resource has changed since it was read"
 
 
 class IdempotencyConflict(ModelyardError):
-    code = "idempotency.conflict"
-    kind = Kind.CONFLICT
+    code, kind = "idempotency.conflict", Kind.CONFLICT
     title = "This Idempotency-Key was used for another request"
 
 
@@ -151,9 +142,7 @@ class InvalidReference(ModelyardError):
 
 
 class InvalidFilePath(ModelyardError):
-    code = "file.invalid_path"
-    kind = Kind.INVALID
-    title = "Not a valid path for a file of a version"
+    code, kind, title = "file.invalid_path", Kind.INVALID, "Not a valid path of a file"
 
 
 class InvalidDigest(ModelyardError):
@@ -161,9 +150,7 @@ class InvalidDigest(ModelyardError):
 
 
 class InvalidManifest(ModelyardError):
-    code = "version.invalid_manifest"
-    kind = Kind.INVALID
-    title = "These files cannot stand together in one version"
+    code, kind, title = "version.invalid_manifest", Kind.INVALID, "These files cannot be a version"
 
 
 # --- models -------------------------------------------------------------------------------------
@@ -188,8 +175,7 @@ class ModelExists(ModelyardError):
 class ModelNameRetired(ModelyardError):
     """Renaming onto a name whose version numbers another, deleted or renamed, model handed out."""
 
-    code = "model.name_retired"
-    kind = Kind.CONFLICT
+    code, kind = "model.name_retired", Kind.CONFLICT
     title = "Another model published versions under this name"
 
 
@@ -224,9 +210,7 @@ class VersionImmutable(ModelyardError):
 
 
 class ParentNotFound(ModelyardError):
-    code = "version.parent_not_found"
-    kind = Kind.INVALID
-    title = "A parent of the version does not exist"
+    code, kind, title = "version.parent_not_found", Kind.INVALID, "A parent does not exist"
 
 
 class FileNotFound(ModelyardError):
@@ -235,6 +219,25 @@ class FileNotFound(ModelyardError):
 
 class FileNotAModel(ModelyardError):
     code, kind, title = "file.not_a_model", Kind.UNSUPPORTED, "This file is not a model"
+
+
+class NoModel(ModelyardError):
+    code, kind, title = "version.no_model", Kind.UNSUPPORTED, "None of the files is a model"
+
+
+class FileRefused(ModelyardError):
+    """It is broken, or loading it would do harm."""
+
+    code, kind, title = "file.refused", Kind.INVALID, "This file must not enter"
+
+
+class VersionQuarantined(ModelyardError):
+    code, kind = "version.quarantined", Kind.CONFLICT
+    title = "The version is held until somebody accepts it"
+
+
+class VersionNotHeld(ModelyardError):
+    code, kind, title = "version.not_held", Kind.CONFLICT, "There is nothing to review"
 
 
 class RangeNotSatisfiable(ModelyardError):
@@ -275,9 +278,7 @@ class BlobNotFound(ModelyardError):
 
 
 class BlobNotUploaded(ModelyardError):
-    code = "blob.not_uploaded"
-    kind = Kind.INVALID
-    title = "A file of the version has not been uploaded"
+    code, kind, title = "blob.not_uploaded", Kind.INVALID, "A file was not uploaded"
 
 
 class DigestMismatch(ModelyardError):
@@ -319,14 +320,12 @@ class ChecksumMismatch(ModelyardError):
 
 
 class TusVersionUnsupported(ModelyardError):
-    code = "upload.unsupported_version"
-    kind = Kind.PRECONDITION_FAILED
+    code, kind = "upload.unsupported_version", Kind.PRECONDITION_FAILED
     title = "This version of the tus protocol is not spoken here"
 
 
 class DirectUploadUnsupported(ModelyardError):
-    code = "blob.direct_upload_unsupported"
-    kind = Kind.CONFLICT
+    code, kind = "blob.direct_upload_unsupported", Kind.CONFLICT
     title = "This store takes no direct uploads"
 
 
@@ -347,9 +346,12 @@ class LockUnavailable(ModelyardError):
 
 
 class StoreUnavailable(ModelyardError):
-    code = "store.unavailable"
-    kind = Kind.UNAVAILABLE
+    code, kind = "store.unavailable", Kind.UNAVAILABLE
     title = "The artifact store cannot take or give bytes now"
+
+
+class ValidationUnavailable(ModelyardError):
+    code, kind, title = "validation.unavailable", Kind.UNAVAILABLE, "Files cannot be checked now"
 
 
 class StoreFull(ModelyardError):
@@ -372,9 +374,7 @@ class DatabaseMissing(ModelyardError):
 
 
 class NotReady(ModelyardError):
-    code = "service.not_ready"
-    kind = Kind.UNAVAILABLE
-    title = "The service cannot take requests now"
+    code, kind, title = "service.not_ready", Kind.UNAVAILABLE, "The service is not ready"
 
 
 class CollectionRefused(ModelyardError):

@@ -60,6 +60,28 @@ class VersionUpdated:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionReviewed:
+    """``decision``: accept or reject."""
+
+    model: ModelName
+    version: VersionNumber
+    actor: str
+    decision: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRejudged:
+    """``verdict``: what the rules of today say of it; ``actor`` ran the rescan."""
+
+    model: ModelName
+    version: VersionNumber
+    actor: str
+    verdict: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class VersionDeleted:
     model: ModelName
     version: VersionNumber
@@ -86,6 +108,8 @@ Event = (
     | ModelDeleted
     | VersionPublished
     | VersionUpdated
+    | VersionReviewed
+    | VersionRejudged
     | VersionDeleted
     | AliasMoved
 )

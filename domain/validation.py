@@ -107,11 +107,6 @@ class Judgement:
     coverage: Coverage
     facts: Facts
 
-    @property
-    def refusals(self) -> list[Finding]:
-        """The findings that refuse the version."""
-        return [each for each in self.findings if each.severity is Severity.CRITICAL]
-
 
 @dataclass(frozen=True, slots=True)
 class ValidationPolicy:
@@ -132,8 +127,9 @@ class ValidationPolicy:
     def judge(self, files: Mapping[FilePath, FileReport]) -> Judgement:
         """The verdict on files that are published as one version."""
         findings = [self._weigh(each) for each in _relevant(files)]
-        if not any(report.format for report in files.values()):
-            findings.append(_without_model(files, findings))
+        refused = any(each.severity is Severity.CRITICAL for each in findings)
+        if not refused and not any(report.format for report in files.values()):
+            findings.append(_without_model(files))
         severities = {finding.severity for finding in findings}
         verdict = (
             Verdict.REJECT
@@ -145,6 +141,12 @@ class ValidationPolicy:
         partial = any(report.coverage is Coverage.PARTIAL for report in files.values())
         coverage = Coverage.PARTIAL if partial else Coverage.COMPLETE
         return Judgement(verdict, tuple(findings), coverage, facts_of(files))
+
+    def refusals(self, report: FileReport) -> list[Finding]:
+        """What keeps this file out, whatever stands beside it; nothing where all is let in."""
+        weighed = (self._weigh(finding) for finding in report.findings)
+        critical = [each for each in weighed if each.severity is Severity.CRITICAL]
+        return critical if self.enforced else []
 
     def _weigh(self, finding: Finding) -> Finding:
         if finding.code == CAN_CARRY_CODE and self.name is PolicyName.STRICT:
@@ -175,13 +177,14 @@ def _external_data(files: Mapping[FilePath, FileReport]) -> Iterator[str]:
             yield from (posixpath.normpath(posixpath.join(folder, name)) for name in names)
 
 
-def _without_model(files: Mapping[FilePath, FileReport], findings: Sequence[Finding]) -> Finding:
-    """Refuses a version of companions alone; where that was said already, says it of no file."""
-    first = min(files, default=FilePath("-"))
-    names = ", ".join(str(path)[:60] for path in sorted(files)[:3])
-    more = f" and {len(files) - 3} more" if len(files) > 3 else ""
-    message = f"None of the files is a model ({names}{more}): publish them beside the model."
-    return Finding(NO_MODEL, Severity.CRITICAL, message, first)
+def _without_model(paths: Iterable[FilePath]) -> Finding:
+    """Refuses a version of companions alone."""
+    names = sorted(paths)
+    shown = ", ".join(name if len(name) <= 60 else f"...{name[-57:]}" for name in names[:3])
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    one = "is not a model" if len(names) == 1 else "are not models, and none is beside them"
+    message = f"{shown}{more} {one}: a version needs at least one model file."
+    return Finding(NO_MODEL, Severity.CRITICAL, message, names[0])
 
 
 def facts_of(files: Mapping[FilePath, FileReport]) -> Facts:
@@ -211,6 +214,7 @@ def merged(reports: Iterable[FileReport]) -> Facts:
 
 _COUNTS = ("parameters", "tensors")
 _MOST_ENTRIES = 100
+_LARGEST = (1 << 63) - 1
 
 
 def _weight(group: Sequence[FileReport]) -> float:
@@ -226,7 +230,7 @@ def _added(group: Sequence[FileReport]) -> Facts:
             if known is None:
                 facts[key] = value
             elif key in _COUNTS and isinstance(known, int) and isinstance(value, int):
-                facts[key] = known + value
+                facts[key] = min(known + value, _LARGEST)
             elif isinstance(known, list) and isinstance(value, list):
                 facts[key] = sorted({*known, *value})[:_MOST_ENTRIES]
     return facts
@@ -239,8 +243,9 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """What a person decided about a version that was held."""
+    """What a person decided about a version that was held, and on which verdict."""
 
+    verdict: Verdict
     decision: Decision
     reason: str
     reviewer: str
@@ -261,19 +266,24 @@ class Validation:
     """The judgement on a version, who made it by which rules, and what people decided.
 
     Attributes:
-        engine: names and versions of what read the files.
+        scanner: names and versions of what read the files.
         ruleset: the version of the rules; a rescan judges anew what older rules judged.
         reviews: oldest first.
     """
 
     verdict: Verdict
     policy: PolicyName | None = None
-    engine: str | None = None
+    scanner: str | None = None
     ruleset: str | None = None
     coverage: Coverage = Coverage.COMPLETE
     findings: tuple[Finding, ...] = ()
     checked_at: datetime | None = None
     reviews: tuple[Review, ...] = ()
+
+    @property
+    def refusals(self) -> list[Finding]:
+        """The findings that refuse the version."""
+        return [each for each in self.findings if each.severity is Severity.CRITICAL]
 
     @property
     def held(self) -> bool:
@@ -282,11 +292,13 @@ class Validation:
 
     @property
     def status(self) -> Status:
-        """The last review decides; without one, the verdict does."""
-        if self.reviews:
-            accepted = self.reviews[-1].decision is Decision.ACCEPT
-            return Status.READY if accepted else Status.REJECTED
-        return Status.QUARANTINED if self.held else Status.READY
+        """The last review decides, but an acceptance does not reach beyond the verdict that it
+        was about; without a review, the verdict does."""
+        last = self.reviews[-1] if self.reviews else None
+        if last and last.decision is Decision.REJECT:
+            return Status.REJECTED
+        beyond = self.verdict is Verdict.REJECT and (not last or last.verdict is not self.verdict)
+        return Status.QUARANTINED if self.held and (not last or beyond) else Status.READY
 
 
 _HELD = frozenset({Verdict.REVIEW, Verdict.REJECT})

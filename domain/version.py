@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import StrEnum
 
-from domain.errors import InvalidManifest, VersionInUse
+from domain.errors import (
+    InvalidManifest,
+    VersionInUse,
+    VersionNotHeld,
+    VersionQuarantined,
+    invalid_field,
+)
+from domain.validation import Decision, Facts, Review, Status, Validation
 from domain.values import (
     MAX_FILES,
     AliasName,
@@ -104,63 +110,6 @@ class Manifest:
         return max(models, key=lambda entry: entry.size).format if models else None
 
 
-class Severity(StrEnum):
-    INFO = "info"
-    WARNING = "warning"
-    CRITICAL = "critical"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something a validator found in one file.
-
-    Attributes:
-        code: stable, dotted, e.g. ``file.not_a_model``.
-        message: a sentence for people.
-        path: the file it is about.
-    """
-
-    code: str
-    severity: Severity
-    message: str
-    path: FilePath
-
-
-class Verdict(StrEnum):
-    """ACCEPT: nothing critical was found. WARN: something was, and the service only warns.
-    UNCHECKED: validation was off."""
-
-    ACCEPT = "accept"
-    WARN = "warn"
-    UNCHECKED = "unchecked"
-
-
-class ValidationMode(StrEnum):
-    """ENFORCE refuses files with a critical finding, WARN keeps the finding, OFF does not look."""
-
-    ENFORCE = "enforce"
-    WARN = "warn"
-    OFF = "off"
-
-
-@dataclass(frozen=True, slots=True)
-class Validation:
-    """The result of validating the files at publish time, and the engine that validated."""
-
-    verdict: Verdict
-    engine: str | None = None
-    findings: tuple[Finding, ...] = ()
-
-    @classmethod
-    def of(cls, mode: ValidationMode, engine: str, findings: Iterable[Finding]) -> Validation:
-        """Derives the verdict from the mode and the findings on the accepted files."""
-        if mode is ValidationMode.OFF:
-            return cls(Verdict.UNCHECKED)
-        kept = tuple(findings)
-        critical = any(finding.severity is Severity.CRITICAL for finding in kept)
-        return cls(Verdict.WARN if critical else Verdict.ACCEPT, engine, kept)
-
-
 @dataclass(frozen=True, slots=True)
 class Parent:
     """A version that this one was made from."""
@@ -176,6 +125,7 @@ class Version:
     Attributes:
         number: unique within the model, never used twice.
         source: free text or URI of what produced it.
+        facts: what the files tell of the model.
         revision: goes up with every change of its representation, aliases included.
     """
 
@@ -186,6 +136,7 @@ class Version:
     created_at: datetime
     updated_at: datetime
     validation: Validation
+    facts: Facts = field(default_factory=dict)
     description: str = ""
     parameters: dict[str, JsonScalar] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
@@ -239,18 +190,73 @@ class Version:
         self.updated_at = max(at, self.updated_at)
         self.revision += 1
 
+    def review(self, review: Review, aliases: Iterable[AliasName]) -> None:
+        """Adds a decision; the last one counts.
+
+        Raises:
+            VersionNotHeld: nothing was found that a person would have to decide about.
+            VersionInUse: it is to be rejected, and aliases point here.
+            InvalidRequest: the reason is empty, or cannot be stored.
+        """
+        if not (self.validation.held or self.validation.reviews):
+            raise VersionNotHeld(
+                f"Version {self.number} was not held (its verdict is "
+                f"{self.validation.verdict.value!a}), so there is nothing to review."
+            )
+        if not check_text(review.reason, "/reason").strip():
+            raise invalid_field("/reason", "say why, in a sentence")
+        if review.decision is Decision.REJECT:
+            self._check_unpointed(aliases)
+        self.validation = replace(self.validation, reviews=(*self.validation.reviews, review))
+        self.touch(review.at)
+
+    def rejudge(self, validation: Validation, facts: Facts, at: datetime) -> None:
+        """Replaces the judgement; what people decided is kept."""
+        self.validation = replace(validation, reviews=self.validation.reviews)
+        self.facts = dict(facts)
+        self.touch(at)
+
+    def check_usable(self) -> None:
+        """Refuses what needs the files to be served.
+
+        Raises:
+            VersionQuarantined
+        """
+        check_ready(self.validation.status, self.number)
+
     def check_deletable(self, aliases: Iterable[AliasName], *, force: bool) -> None:
         """Refuses the deletion while aliases point here, unless forced.
 
         Raises:
             VersionInUse: naming the aliases.
         """
-        names = sorted(aliases)
-        if names and not force:
+        if not force:
+            self._check_unpointed(aliases, ", or force the deletion")
+
+    def _check_unpointed(self, aliases: Iterable[AliasName], otherwise: str = "") -> None:
+        if names := sorted(aliases):
             raise VersionInUse(
                 f"Version {self.number} is what {', '.join(f'@{name}' for name in names[:5])} "
-                "points at; move or delete the alias first, or force the deletion."
+                f"points at; move or delete the alias first{otherwise}."
             )
+
+
+def check_ready(status: str, number: int) -> None:
+    """Refuses to serve, or to point at, a version that is held.
+
+    Raises:
+        VersionQuarantined
+    """
+    if status == Status.QUARANTINED:
+        raise VersionQuarantined(
+            f"Version {number} is quarantined: see its 'validation' for what was found. Its files "
+            "are not served, and no alias may point at it, until a review accepts it."
+        )
+    if status == Status.REJECTED:
+        raise VersionQuarantined(
+            f"Version {number} was rejected by a review: see its 'validation'. Its files are not "
+            "served, and no alias may point at it."
+        )
 
 
 @dataclass(slots=True)
@@ -283,6 +289,7 @@ class VersionDetails:
         number: VersionNumber,
         manifest: Manifest,
         validation: Validation,
+        facts: Facts,
         creator: str,
         at: datetime,
     ) -> Version:
@@ -295,6 +302,7 @@ class VersionDetails:
             created_at=at,
             updated_at=at,
             validation=validation,
+            facts=dict(facts),
             description=self.description,
             parameters=dict(self.parameters),
             metrics=dict(self.metrics),

@@ -11,7 +11,7 @@ from dependency_injector.providers import Dependency, Factory, Object, Singleton
 
 from adapters import observed
 from adapters.file_lock import FileLockManager
-from adapters.libmagic import LibmagicValidator
+from adapters.inspection.validator import SandboxedFileValidator
 from adapters.local_disk import LocalDiskArtifactStore, LocalDiskSegmentStore
 from adapters.local_folder import LocalFolder
 from adapters.memory.locks import MemoryLockManager
@@ -30,6 +30,7 @@ from application.exporting import ExportHandler
 from application.importing import ImportHandler
 from application.maintenance import CollectGarbageHandler, VerifyHandler
 from application.ports import LockManager
+from application.rescanning import RescanHandler
 from application.upload_intake import UploadIntake
 from entrypoints import audit
 from entrypoints.settings import Settings
@@ -85,7 +86,12 @@ class Container(DeclarativeContainer):
         Singleton(_open_locks, settings, fences),
         Factory(partial, record_call, "lock"),
     )
-    validator = Singleton(LibmagicValidator)
+    validator = Singleton(
+        SandboxedFileValidator,
+        timeout=_of.validation_timeout,
+        memory=_of.validation_memory,
+        workers=_of.validation_workers,
+    )
     reader = Singleton(SqlRegistryReader, database)
     references = Singleton(SqlBlobReferences, database)
     rows = Singleton(SqlRegistryRows, database)
@@ -99,35 +105,25 @@ class Container(DeclarativeContainer):
     _change: ClassVar[_Ports] = {"uow": uow.provider, "clock": clock}
     _answer: ClassVar[_Ports] = {**_change, "reader": reader}
     _store: ClassVar[_Ports] = {"store": store, "locks": locks, "lock_timeout": _of.lock_timeout}
+    _sized: ClassVar[_Ports] = {"store": store, "max_size": _of.max_upload_size}
+    _judge: ClassVar[_Ports] = {"validator": validator, "policy": _of.policy}
+    _publish: ClassVar[_Ports] = {**_answer, **_store, **_sized, **_judge, "ids": ids}
+    _intake: ClassVar[_Ports] = {**_change, **_store, **_sized, "segments": segments}
     register_model = Factory(models.RegisterModelHandler, **_answer, ids=ids)
     update_model = Factory(models.UpdateModelHandler, **_answer)
     delete_model = Factory(models.DeleteModelHandler, **_change)
-    publish_version = Factory(
-        publishing.PublishVersionHandler,
-        **_answer,
-        **_store,
-        validator=validator,
-        ids=ids,
-        mode=_of.validation,
-        max_size=_of.max_upload_size,
-    )
+    publish_version = Factory(publishing.PublishVersionHandler, **_publish)
     update_version = Factory(versions.UpdateVersionHandler, **_answer)
+    review_version = Factory(versions.ReviewVersionHandler, **_answer)
     delete_version = Factory(versions.DeleteVersionHandler, **_change)
+    rescan = Factory(RescanHandler, **_answer, **_judge, store=store)
     set_alias = Factory(aliases.SetAliasHandler, **_answer)
     delete_alias = Factory(aliases.DeleteAliasHandler, **_change)
     roll_back_alias = Factory(aliases.RollBackAliasHandler, **_answer)
-    upload_blob = Factory(blobs.UploadBlobHandler, store=store, max_size=_of.max_upload_size)
-    begin_direct_upload = Factory(
-        blobs.BeginDirectUploadHandler, store=store, direct=direct, max_size=_of.max_upload_size
-    )
-    intake = Factory(
-        UploadIntake,
-        **_change,
-        **_store,
-        segments=segments,
-        max_size=_of.max_upload_size,
-        expiry=Factory(timedelta, seconds=_of.upload_expiry),
-    )
+    upload_blob = Factory(blobs.UploadBlobHandler, **_sized)
+    begin_direct_upload = Factory(blobs.BeginDirectUploadHandler, **_sized, direct=direct)
+    upload_expiry = Factory(timedelta, seconds=_of.upload_expiry)
+    intake = Factory(UploadIntake, **_intake, expiry=upload_expiry)
     create_upload = Factory(uploads.CreateUploadHandler, **_change, intake=intake, ids=ids)
     append_to_upload = Factory(uploads.AppendToUploadHandler, **_change, intake=intake)
     find_upload = Factory(uploads.FindUploadHandler, **_change)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from domain.errors import InvalidSettings
-from domain.version import ValidationMode
+from domain.validation import PolicyName, ValidationPolicy
 
 EMBEDDED_DATABASE = "sqlite:///data/modelyard.db"
 _SCHEMES = {"s3": "s3", "gcs": "gs", "azure": "az"}
@@ -39,6 +40,17 @@ def _redis(url: str) -> str:
     if urlsplit(url).scheme not in {"redis", "rediss", "unix"}:
         raise ValueError("not a URL such as redis://host:6379/0")
     return url
+
+
+def _names(text: object) -> object:
+    """``mycompany.models.*, other.Net``: names with dots, where * stands for any characters."""
+    if not isinstance(text, str):
+        return text
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        if not re.fullmatch(r"[^\W\d]\w*(?:\.(?:[^\W\d]\w*|\*))+", name):
+            raise ValueError("names such as mycompany.models.* are expected, separated by commas")
+    return names
 
 
 class Settings(BaseSettings):
@@ -96,9 +108,24 @@ class Settings(BaseSettings):
         description="for LOCK_METHOD=redis: redis://:password@host:6379/0",
         repr=False,
     )
-    validation: ValidationMode = Field(
-        ValidationMode.ENFORCE,
-        description="files that are not models: enforce refuses, warn notes, off does not look",
+    validation_policy: PolicyName = Field(
+        PolicyName.STANDARD,
+        description="what may enter: strict takes only formats that cannot carry code, standard "
+        "holds what a person has to look at, report lets everything in and notes what it found",
+    )
+    validation_allow: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = Field(
+        (),
+        description="imports and classes to trust besides the known ones, separated by commas: "
+        "mycompany.models.*",
+    )
+    validation_workers: int = Field(
+        2, ge=1, le=64, description="processes that read files at once, of one server process"
+    )
+    validation_timeout: float = Field(
+        60.0, gt=0, le=86_400, description="seconds to read a file in, and one more for each 20 MB"
+    )
+    validation_memory: int = Field(
+        1 << 30, ge=256 << 20, description="bytes of address space that reading a file may take"
     )
     max_upload_size: int = Field(
         1 << 40, ge=1, description="bytes of one version's files, or of one blob, at most"
@@ -158,6 +185,11 @@ class Settings(BaseSettings):
         if self.lock_method != "auto":
             return self.lock_method
         return "file" if self.embedded else "postgres"
+
+    @property
+    def policy(self) -> ValidationPolicy:
+        """The rules by which files may enter."""
+        return ValidationPolicy(self.validation_policy, self.validation_allow)
 
     @property
     def lock_path(self) -> Path:

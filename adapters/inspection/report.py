@@ -15,6 +15,7 @@ MOST_TEXT = 500
 MOST_ENTRIES = 100
 MOST_ENTRY = 250
 OCTETS = "application/octet-stream"
+_LARGEST = (1 << 63) - 1
 NOT_ALL_CHECKED = "file.not_all_checked"
 
 
@@ -101,8 +102,9 @@ class Notes:
         self.hold(NOT_ALL_CHECKED, f"{self.place} {reason}; the rest was not checked.")
 
     def fact(self, key: str, value: str | float | bool | Iterable[str] | None) -> None:
-        """Notes a fact; texts and lists are cut to what is sensible, None is no fact."""
-        if value is None:
+        """Notes a fact; texts and lists are cut to what is sensible, None is no fact, and neither
+        is a number that no database can hold."""
+        if value is None or (isinstance(value, int | float) and not -_LARGEST <= value <= _LARGEST):
             return
         if isinstance(value, str):
             self.facts[key] = shown(value, MOST_ENTRY)
@@ -144,6 +146,4 @@ class Notes:
         if finding.severity is Severity.WARNING:
             message = f"{self.place} has more than {MOST_FINDINGS} findings."
             last = self.findings[-1]
-            self.findings[-1] = Finding(
-                "file.too_many_findings", last.severity, message, self.path
-            )
+            self.findings[-1] = Finding("file.too_many_findings", last.severity, message, self.path)

@@ -54,8 +54,12 @@ class _Item(Generic[T]):
         if field.scope is Scope.ATTRIBUTE:
             values = self.fields.get(field) or [getattr(self.record, field.key)]
         else:
-            values = [getattr(self.record, field.scope.value).get(field.key)]
+            values = [_entry(getattr(self.record, field.scope.value).get(field.key))]
         return [value for value in values if value is not None]
+
+
+def _entry(value: Any) -> Any:
+    return ", ".join(value) if isinstance(value, list) else value
 
 
 class MemoryRegistryReader(RegistryReader):

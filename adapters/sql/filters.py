@@ -86,7 +86,7 @@ VERSIONS = Listed(
         "version": versions.c.number,
         **{
             name: versions.c[name]
-            for name in ("creator", "created_at", "updated_at", "size", "format")
+            for name in ("creator", "created_at", "updated_at", "size", "format", "status")
         },
     },
     alias_of=lambda named: and_(

@@ -43,7 +43,7 @@ from application.filters import (
 )
 
 INDEXED = frozenset(
-    Field(Scope.ATTRIBUTE, name) for name in ("creator", "created_at", "updated_at")
+    Field(Scope.ATTRIBUTE, name) for name in ("creator", "created_at", "updated_at", "status")
 )
 """The fields of versions that have an index across models."""
 
@@ -134,7 +134,7 @@ def _limit(part: Expression) -> tuple[Field, _Limit] | None:
             return field, _Limit(part, operator, (value,))
         case In(field, values):
             return field, _Limit(part, "=", values)
-        case Not(IsNull(Field(scope=Scope.TAGS | Scope.PARAMETERS) as field)):
+        case Not(IsNull(Field(scope=Scope.TAGS | Scope.PARAMETERS | Scope.FACTS) as field)):
             return field, _Limit(part, "IS NOT NULL", ("",))
         case Not(IsNull(Field(scope=Scope.METRICS) as field)):
             return field, _Limit(part, "IS NOT NULL", (0,))

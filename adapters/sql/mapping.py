@@ -6,12 +6,13 @@ old rows unreadable, so value objects are rebuilt without being checked again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import orjson
 from sqlalchemy import Row
 
+from adapters.sql.judgements import to_validation, validation_text
 from adapters.sql.tables import FORMATS, HEAD
 from application.filters import Scope
 from application.ports.registry_reader import Found
@@ -20,7 +21,6 @@ from application.records import (
     AliasMoveRecord,
     AliasRecord,
     FileRecord,
-    FindingRecord,
     ModelRecord,
     ParentRecord,
     ValidationRecord,
@@ -30,17 +30,9 @@ from application.times import micros, moment
 from domain.alias import Alias, AliasMove
 from domain.model import Model, RetiredName
 from domain.upload import Segment, Upload, UploadMetadata
+from domain.validation import Facts
 from domain.values import AliasName, Digest, FilePath, JsonScalar, ModelName, VersionNumber
-from domain.version import (
-    FileEntry,
-    Finding,
-    Manifest,
-    Parent,
-    Severity,
-    Validation,
-    Verdict,
-    Version,
-)
+from domain.version import FileEntry, Manifest, Parent, Version
 
 AnyRow = Row[*tuple[Any, ...]]
 Values = dict[str, Any]
@@ -128,9 +120,8 @@ def _split(joined: str | None) -> list[str]:
 
 def version_values(version: Version) -> Values:
     """The columns of a version's row, except ``id``."""
-    manifest, validation = version.manifest, version.validation
+    manifest = version.manifest
     files = [[f.path, f.size, f.sha256, f.media_type, f.format] for f in manifest.files]
-    findings = [[f.code, f.severity, f.message, f.path] for f in validation.findings]
     return {
         "model_id": version.model_id,
         "number": int(version.number),
@@ -144,7 +135,6 @@ def version_values(version: Version) -> Values:
         "parameters": _json(version.parameters),
         "files": _json(files),
         "parents": _json([[parent.model, parent.version] for parent in version.parents]),
-        "validation": _json([validation.verdict, validation.engine, findings]),
         **mutable_version_values(version),
     }
 
@@ -157,6 +147,9 @@ def mutable_version_values(version: Version) -> Values:
         "description": version.description,
         "metrics": _json(version.metrics),
         "tags": _json(version.tags),
+        "validation": validation_text(version.validation),
+        "facts": _json(version.facts),
+        "status": version.validation.status.value,
     }
 
 
@@ -165,7 +158,6 @@ def to_version(row: AnyRow) -> Version:
         FileEntry(_trusted(FilePath, path), size, _trusted(Digest, sha256), media_type, format_)
         for path, size, sha256, media_type, format_ in orjson.loads(row.files)
     )
-    verdict, engine, findings = orjson.loads(row.validation)
     return Version(
         model_id=row.model_id,
         number=_number(row.number),
@@ -173,14 +165,8 @@ def to_version(row: AnyRow) -> Version:
         creator=row.creator,
         created_at=moment(row.created_at),
         updated_at=moment(row.updated_at),
-        validation=Validation(
-            Verdict(verdict),
-            engine,
-            tuple(
-                Finding(code, Severity(severity), message, _trusted(FilePath, path))
-                for code, severity, message, path in findings
-            ),
-        ),
+        validation=to_validation(row.validation),
+        facts=orjson.loads(row.facts),
         description=row.description,
         parameters=orjson.loads(row.parameters),
         metrics=orjson.loads(row.metrics),
@@ -196,7 +182,6 @@ def to_version(row: AnyRow) -> Version:
 
 def to_version_record(row: AnyRow) -> Found[VersionRecord]:
     """From the columns of ``versions``, ``model`` (its name) and ``aliases`` (joined)."""
-    verdict, engine, findings = orjson.loads(row.validation)
     record = VersionRecord(
         model=row.model,
         version=row.number,
@@ -211,9 +196,9 @@ def to_version_record(row: AnyRow) -> Found[VersionRecord]:
         creator=row.creator,
         source=row.source,
         parents=[ParentRecord(*parent) for parent in orjson.loads(row.parents)],
-        validation=ValidationRecord(
-            verdict, engine, [FindingRecord(*finding) for finding in findings]
-        ),
+        status=row.status,
+        facts=orjson.loads(row.facts),
+        validation=ValidationRecord.of(to_validation(row.validation)),
         created_at=moment(row.created_at),
         updated_at=moment(row.updated_at),
     )
@@ -249,13 +234,25 @@ def format_labels(manifest: Manifest) -> Iterable[Values]:
 
 def parameter_labels(parameters: dict[str, JsonScalar]) -> Iterable[Values]:
     """The searchable form of parameters."""
-    for key, value in parameters.items():
+    return _mixed(Scope.PARAMETERS, parameters)
+
+
+def fact_labels(facts: Facts) -> Iterable[Values]:
+    """The searchable form of facts; a list is the text of its entries."""
+    return _mixed(
+        Scope.FACTS,
+        {key: ", ".join(fact) if isinstance(fact, list) else fact for key, fact in facts.items()},
+    )
+
+
+def _mixed(scope: Scope, entries: Mapping[str, JsonScalar]) -> Iterable[Values]:
+    for key, value in entries.items():
         if isinstance(value, str):
-            yield _label(Scope.PARAMETERS.value, key, value, None)
+            yield _label(scope.value, key, value, None)
         elif isinstance(value, bool):
-            yield _label(Scope.PARAMETERS.value, key, _json(value), None)
+            yield _label(scope.value, key, _json(value), None)
         elif value is not None:
-            yield _label(Scope.PARAMETERS.value, key, _json(value), float(value))
+            yield _label(scope.value, key, _json(value), float(value))
 
 
 def _label(scope: str, key: str, text: str | None, number: float | None) -> Values:

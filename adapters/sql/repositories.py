@@ -14,6 +14,7 @@ from adapters.sql.mapping import (
     AnyRow,
     Values,
     blob_values,
+    fact_labels,
     format_labels,
     metric_labels,
     model_values,
@@ -84,7 +85,9 @@ _THIS_VERSION = (versions.c.model_id == bindparam("model")) & (
     versions.c.number == bindparam("this")
 )
 VERSION = select(versions).where(_THIS_VERSION).with_for_update()
-VERSION_BEFORE = select(versions.c.id, versions.c.tags, versions.c.metrics).where(_THIS_VERSION)
+VERSION_BEFORE = select(versions.c.id, versions.c.tags, versions.c.metrics, versions.c.facts).where(
+    _THIS_VERSION
+)
 VERSION_EXISTS = (
     select(versions.c.id)
     .join_from(models, versions, versions.c.model_id == models.c.id)
@@ -218,6 +221,7 @@ class SqlVersionRepository(VersionRepository):
                 metric_labels(version.metrics),
                 parameter_labels(version.parameters),
                 format_labels(version.manifest),
+                fact_labels(version.facts),
             )
             _insert_labels(db, version_labels, "version_id", key.id, labels)
             if blobs := blob_values(key.id, version.manifest):
@@ -231,14 +235,14 @@ class SqlVersionRepository(VersionRepository):
             before = _before(db, version)
             after = mutable_version_values(version)
             db.execute(VERSION_UPDATE, {"this": before.id, **after})
-            if before.tags != after["tags"]:
-                db.execute(VERSION_LABELS_DELETE, {"this": before.id, "which": Scope.TAGS.value})
-                labels = tag_labels(version.tags)
-                _insert_labels(db, version_labels, "version_id", before.id, labels)
-            if before.metrics != after["metrics"]:
-                db.execute(VERSION_LABELS_DELETE, {"this": before.id, "which": Scope.METRICS.value})
-                labels = metric_labels(version.metrics)
-                _insert_labels(db, version_labels, "version_id", before.id, labels)
+            for scope, was, labels in (
+                (Scope.TAGS, before.tags, tag_labels(version.tags)),
+                (Scope.METRICS, before.metrics, metric_labels(version.metrics)),
+                (Scope.FACTS, before.facts, fact_labels(version.facts)),
+            ):
+                if was != after[scope.value]:
+                    db.execute(VERSION_LABELS_DELETE, {"this": before.id, "which": scope.value})
+                    _insert_labels(db, version_labels, "version_id", before.id, labels)
 
         await self._run(work, bulk=_rows(version) > _BULK)
 

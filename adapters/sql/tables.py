@@ -3,11 +3,12 @@
 Times are microseconds since 1970 in UTC. Maps and lists that are only ever read whole are JSON
 texts. Texts compare by code point everywhere (SQLite's BINARY, PostgreSQL's "C").
 
-``model_labels`` and ``version_labels`` are the search index over tags, metrics, parameters and the
-formats of files: one row for each entry, with ``value`` (the first :data:`HEAD` characters of the
-text; PostgreSQL limits what an index entry may hold), ``rest`` (what follows) and ``number``. A
-metric has only a number, a tag and a format only a text, a numeric parameter both, a boolean
-parameter the text ``true`` or ``false``; a parameter that is null has no row.
+``model_labels`` and ``version_labels`` are the search index over tags, metrics, parameters, facts
+and the formats of files: one row for each entry, with ``value`` (the first :data:`HEAD` characters
+of the text; PostgreSQL limits what an index entry may hold), ``rest`` (what follows) and
+``number``. A metric has only a number, a tag and a format only a text, a numeric parameter both, a boolean
+parameter the text ``true`` or ``false``; a parameter that is null has no row. Facts are as
+parameters, and a list the text of its entries.
 """
 
 from __future__ import annotations
@@ -94,10 +95,13 @@ versions = Table(
     Column("files", _TEXT, nullable=False),
     Column("parents", _TEXT, nullable=False),
     Column("validation", _TEXT, nullable=False),
+    Column("facts", _TEXT, nullable=False),
+    Column("status", String(20), nullable=False),
     UniqueConstraint("model_id", "number"),
     Index(None, "created_at", "id"),
     Index(None, "updated_at", "id"),
     Index(None, "creator", "id"),
+    Index(None, "status", "id"),
     sqlite_autoincrement=True,
 )
 

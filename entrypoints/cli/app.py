@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from domain.errors import ModelyardError
-from entrypoints.cli import aliases, exits, files, migrating, models, service, upkeep
+from entrypoints.cli import aliases, exits, files, inspecting, migrating, models, service, upkeep
 from entrypoints.cli.output import plain
 
 app = typer.Typer(
@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for theme in (models, files, aliases, service, upkeep, migrating):
+for theme in (models, files, inspecting, aliases, service, upkeep, migrating):
     theme.add_to(app)
 
 

@@ -14,6 +14,8 @@ USAGE = 2
 EXISTS = 4
 AGAIN = 6
 CORRUPT = 7
+HELD = 9
+REFUSED = 5
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
@@ -38,7 +40,8 @@ EXIT_CODES: Mapping[Kind, int] = {
 EXPLAINED = (
     "Exit codes: 0 done; 1 unexpected failure, also of a local disk; 2 wrong "
     "options or settings; 3 not found; 4 conflict; 5 refused: invalid, unsupported or too large; "
-    "6 unavailable or locked, try again; 7 damage found; 8 not allowed; 130 interrupted."
+    "6 unavailable or locked, try again; 7 damage found; 8 not allowed; 9 held for a review; "
+    "130 interrupted."
     "\n\n\n"
     "With --json, stdout holds exactly one JSON document, also when a command fails: then it is a "
     "problem with its title, detail, code and exit_code. Stderr is for people."

@@ -82,7 +82,7 @@ def publish(
         description, parameters(param), metrics(metric), pairs(tag, "--tag"), source
     )
     aliases = tuple(AliasName(text) for text in alias or ())
-    found = dict(_find(sources))
+    found = dict(find_files(sources))
 
     async def work(container: Container) -> Published:
         made_from = tuple([await _parent(container.reader(), *named) for named in parents])
@@ -107,7 +107,7 @@ def publish(
     emit(record, f"Published {at}: {what}.", json=json)
 
 
-def _find(sources: Sequence[Path]) -> Iterator[tuple[FilePath, Path]]:
+def find_files(sources: Sequence[Path]) -> Iterator[tuple[FilePath, Path]]:
     """The files to publish, under the paths they get.
 
     Raises:

@@ -29,7 +29,7 @@ from entrypoints.cli.options import (
     model_and_reference,
     pairs,
 )
-from entrypoints.cli.output import emit, plural, print_fields, print_table, size
+from entrypoints.cli.output import emit, fact, plural, print_fields, print_table, size
 from entrypoints.cli.runtime import Container, all_items, with_registry
 
 
@@ -163,8 +163,11 @@ def _show_version(record: VersionRecord) -> None:
             *((f"tag {key}", value) for key, value in record.tags.items()),
             ("source", record.source),
             ("parents", parents),
+            ("status", record.status),
             ("validation", record.validation.verdict),
             *((f"  {finding.severity}", finding.message) for finding in findings),
+            *((f"  {r.decision} by {r.reviewer}", r.reason) for r in record.validation.reviews),
+            *((f"fact {key}", fact(value)) for key, value in record.facts.items()),
             ("creator", record.creator),
             ("created", record.created_at),
             ("updated", record.updated_at),

@@ -17,6 +17,8 @@ from rich.text import Text
 
 from application.streams import Tell
 
+_SHOWN = 8
+
 
 def print_json(document: Any) -> None:
     """Writes one document: times in RFC 3339 with Z, digits as REST has them."""
@@ -69,6 +71,14 @@ def size(count: int) -> str:
 def plural(count: int, noun: str) -> str:
     """``1 file``, ``2 files``."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def fact(value: object) -> object:
+    """A fact about a model in one line; of a long list the first entries."""
+    if not isinstance(value, list):
+        return value
+    more = f" and {len(value) - _SHOWN} more" if len(value) > _SHOWN else ""
+    return ", ".join(value[:_SHOWN]) + more
 
 
 def say(line: str) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "build",
     "open_container",
     "prepare",
+    "run_with",
     "tell_of_new",
     "with_registry",
 ]
@@ -88,12 +89,25 @@ def with_registry(work: Callable[[Container], Awaitable[T]], *, create: bool = F
     """
     container = open_container(create=create)
 
-    async def scoped() -> T:
+    async def closing(container: Container) -> T:
         try:
             return await work(container)
         finally:
             with anyio.CancelScope(shield=True):
                 await container.database().close()
+
+    return run_with(container, closing)
+
+
+def run_with(container: Container, work: Callable[[Container], Awaitable[T]]) -> T:
+    """Does work that needs no registry, and ends what reads files for it."""
+
+    async def scoped() -> T:
+        try:
+            return await work(container)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await container.validator().close()
 
     return anyio.run(scoped)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -268,6 +268,18 @@ class AliasTarget(_Strict):
     """Where an alias should point."""
 
     version: int = Field(ge=1, le=2**31 - 1, examples=[1])
+
+
+class NewReview(_Strict):
+    """What a person decides about a version that is held."""
+
+    decision: Literal["accept", "reject"] = Field(examples=["accept"])
+    reason: str = Field(
+        min_length=1,
+        description="Why, for whoever asks later",
+        examples=["The class is ours, and its code was read."],
+        json_schema_extra=_TEXT_SCHEMA,
+    )
 
 
 class NewDirectUpload(_Strict):

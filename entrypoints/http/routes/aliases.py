@@ -23,6 +23,7 @@ from domain.errors import (
     RequestTooLarge,
     UnsupportedMediaType,
     VersionNotFound,
+    VersionQuarantined,
 )
 from domain.values import VersionNumber
 from entrypoints.http.bodies import JsonRoute
@@ -92,6 +93,7 @@ async def get_alias(
         **problems(
             ModelNotFound,
             VersionNotFound,
+            VersionQuarantined,
             PreconditionFailed,
             MalformedRequest,
             RequestTooLarge,
@@ -179,6 +181,7 @@ async def get_alias_history(
             ModelNotFound,
             AliasNotFound,
             VersionNotFound,
+            VersionQuarantined,
             AliasHasNoPrevious,
             PreconditionFailed,
             *_NAMES,

@@ -22,8 +22,10 @@ from domain.errors import (
     ModelNotFound,
     RangeNotSatisfiable,
     VersionNotFound,
+    VersionQuarantined,
 )
 from domain.values import VersionNumber
+from domain.version import check_ready
 from entrypoints.container import Container
 from entrypoints.http.archives import tar_size, tar_stream, zip_stream
 from entrypoints.http.bodies import JsonRoute
@@ -121,7 +123,7 @@ def _prefers_redirect(request: Request) -> bool:
         206: {"description": "The bytes of the Range", "content": _OF_ANY_TYPE},
         304: {"description": "Unchanged since the ETag in If-None-Match"},
         307: {"description": "The bytes are at Location, in the object store"},
-        **problems(*_FIND, FileNotFound, RangeNotSatisfiable, BlobCorrupt),
+        **problems(*_FIND, FileNotFound, VersionQuarantined, RangeNotSatisfiable, BlobCorrupt),
     },
 )
 async def download_file(
@@ -158,7 +160,7 @@ async def download_file(
     responses={
         200: {"description": "Size, digest and type are in the headers"},
         304: {"description": "Unchanged since the ETag in If-None-Match"},
-        **problems(*_FIND, FileNotFound),
+        **problems(*_FIND, FileNotFound, VersionQuarantined),
     },
 )
 async def stat_file(
@@ -187,7 +189,7 @@ async def stat_file(
                 "application/x-tar": _BINARY,
             },
         },
-        **problems(*_FIND, BlobCorrupt),
+        **problems(*_FIND, VersionQuarantined, BlobCorrupt),
     },
 )
 async def download_archive(
@@ -200,6 +202,7 @@ async def download_archive(
 ) -> Response:
     """Made on the fly."""
     version = (await services.reader().version(name, ref)).record
+    check_ready(version.status, version.version)
     store = services.store()
     headers = {
         "Content-Disposition": attachment(f"{version.model}-{version.version}.{format}"),

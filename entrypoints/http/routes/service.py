@@ -184,7 +184,7 @@ async def get_metrics() -> Response:
                 "version": "0.1.0",
                 "limits": {"max_upload_size": 1 << 40},
                 "features": _FEATURES,
-                "validation": "enforce",
+                "validation": "standard",
                 "storage_method": "local",
             },
             "What it is",
@@ -212,7 +212,7 @@ async def get_info(services: Services) -> Response:
         server_version(),
         limits,
         _FEATURES,
-        settings.validation,
+        settings.validation_policy,
         settings.model_storage_method,
     )
     return json_reply(reply)

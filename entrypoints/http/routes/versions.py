@@ -13,11 +13,12 @@ from application.filters import VERSIONS
 from application.ports import Page
 from application.publishing import IncomingFile, PublishDetails, PublishVersion, UploadedFile
 from application.records import VersionRecord
-from application.versions import DeleteVersion, UpdateVersion
+from application.versions import DeleteVersion, ReviewVersion, UpdateVersion
 from domain.errors import (
     AliasNotFound,
     BlobNotUploaded,
     FileNotAModel,
+    FileRefused,
     IdempotencyConflict,
     InvalidAliasName,
     InvalidFilePath,
@@ -27,18 +28,24 @@ from domain.errors import (
     InvalidOrder,
     InvalidPageToken,
     InvalidReference,
+    InvalidRequest,
     MalformedRequest,
     ModelNotFound,
+    NoModel,
     ParentNotFound,
     PreconditionFailed,
     RequestTooLarge,
     SearchTooCostly,
     UnsupportedMediaType,
     UploadInterrupted,
+    ValidationUnavailable,
     VersionImmutable,
     VersionInUse,
     VersionNotFound,
+    VersionNotHeld,
+    VersionQuarantined,
 )
+from domain.validation import Decision
 from entrypoints.http.bodies import (
     JsonRoute,
     is_json,
@@ -66,7 +73,7 @@ from entrypoints.http.errors import problems
 from entrypoints.http.examples import VERSION, example, page
 from entrypoints.http.metrics import PUBLISHED
 from entrypoints.http.replies import found_reply, json_reply, location
-from entrypoints.http.schemas import PublishBody, PublishMetadata, VersionPatch
+from entrypoints.http.schemas import NewReview, PublishBody, PublishMetadata, VersionPatch
 from entrypoints.settings import Settings
 
 router = APIRouter(tags=["versions"], route_class=JsonRoute)
@@ -166,6 +173,10 @@ async def get_version(request: Request, name: ModelParam, ref: ReferenceParam) -
             RequestTooLarge,
             UnsupportedMediaType,
             FileNotAModel,
+            NoModel,
+            FileRefused,
+            VersionQuarantined,
+            ValidationUnavailable,
             InvalidModelName,
             InvalidAliasName,
             InvalidFilePath,
@@ -186,7 +197,8 @@ async def publish_version(
     or after the files), or naming blobs that were PUT before (`application/json`).
 
     The version appears, with the next number, once its bytes are durable; a refused or broken
-    upload leaves nothing and takes no number.
+    upload leaves nothing and takes no number. Files are recognised by their content and read, never
+    loaded; what a person has to look at is published with the `status` `quarantined`.
     """
     async with aclosing(_parts(request, services.settings())) as parts:
         published = await services.publish_version()(
@@ -219,8 +231,8 @@ async def list_model_versions(
     page_size: PageSize = 50,
     page_token: PageToken = None,
 ) -> Response:
-    """Filters know `version`, `creator`, `created_at`, `updated_at`, `size`, `format`, `alias`,
-    `tags.<key>`, `metrics.<key>` and `parameters.<key>`."""
+    """Filters know `version`, `creator`, `created_at`, `updated_at`, `size`, `format`, `status`,
+    `alias`, `tags.<key>`, `metrics.<key>`, `parameters.<key>` and `facts.<key>`."""
     wanted = page_request(VERSIONS, filter, order_by, page_size, page_token)
     return json_reply(await services.reader().versions(wanted, model=name))
 
@@ -280,6 +292,47 @@ async def update_version(
     """A JSON merge patch of `description`, `tags` and `metrics`; the rest is immutable."""
     command = UpdateVersion(name, number, actor, body.members(), if_match)
     return found_reply(request, await services.update_version()(command))
+
+
+@router.post(
+    "/models/{name}/versions/{ref}/review",
+    response_model=VersionRecord,
+    operation_id="review_version",
+    summary="Accept or reject a version that is held",
+    responses={
+        200: example(VERSION, "The version, with the decision under `validation.reviews`"),
+        **problems(
+            MalformedRequest,
+            RequestTooLarge,
+            UnsupportedMediaType,
+            InvalidRequest,
+            ModelNotFound,
+            VersionNotFound,
+            VersionNotHeld,
+            VersionInUse,
+            PreconditionFailed,
+            InvalidModelName,
+            InvalidReference,
+        ),
+    },
+)
+async def review_version(
+    *,
+    request: Request,
+    services: Services,
+    name: ModelParam,
+    number: NumberParam,
+    body: NewReview,
+    actor: Actor,
+    if_match: IfMatchHeader,
+) -> Response:
+    """A version whose `status` is `quarantined` is listed and described, but its files are not
+    served and no alias may point at it. Accepted, it is like any other; rejected, it stays held.
+    Who decided what, when and why is kept; a later decision replaces an earlier one.
+    """
+    decision = Decision(body.decision)
+    command = ReviewVersion(name, number, actor, decision, body.reason, if_match)
+    return found_reply(request, await services.review_version()(command))
 
 
 @router.delete(
