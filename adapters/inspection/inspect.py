@@ -26,11 +26,12 @@ from adapters.inspection.formats.gguf import check_gguf
 from adapters.inspection.formats.hdf5 import check_hdf5
 from adapters.inspection.formats.numpy_arrays import check_npy
 from adapters.inspection.formats.onnx import check_onnx
-from adapters.inspection.formats.pmml import check_pmml
+from adapters.inspection.formats.pmml import check_openvino, check_pmml
 from adapters.inspection.formats.safetensors import check_safetensors
 from adapters.inspection.formats.tensorflow import check_graph_def, check_saved_model
+from adapters.inspection.misnaming import check_name
 from adapters.inspection.pickles import check_joblib, check_pickle, check_torch_legacy
-from adapters.inspection.recognition import HEAD, Known, NotAModel, recognise
+from adapters.inspection.recognition import HEAD, NotAModel, recognise
 from adapters.inspection.report import Notes, shown
 from adapters.inspection.streams import Budget, LimitExceeded, Malformed, Stream
 from domain.validation import NOT_A_MODEL, UNKNOWN_FORMAT, FileReport
@@ -58,6 +59,7 @@ _CHECKERS: dict[str | None, Checker] = {
     "npy": check_npy,
     "onnx": check_onnx,
     "onnxruntime-ort": check_ort,
+    "openvino-ir": check_openvino,
     "pickle": check_pickle,
     "pmml": check_pmml,
     "pytorch-legacy": check_torch_legacy,
@@ -109,7 +111,7 @@ def inspect_part(stream: Stream, name: str, notes: Notes) -> None:
 
 def _inspect(stream: Stream, name: str, notes: Notes) -> None:
     head = stream.peek(HEAD)
-    known = recognise(head, FilePath.__new__(FilePath, name), whole=stream.size == len(head))
+    known = recognise(head, name, whole=stream.size == len(head))
     if isinstance(known, NotAModel):
         notes.media_type = known.media_type
         notes.refuse(NOT_A_MODEL, f"{notes.place} is {known.what}, not a model.")
@@ -121,6 +123,10 @@ def _inspect(stream: Stream, name: str, notes: Notes) -> None:
     notes.format, notes.media_type = known.format, known.media_type
     if known.format in _CHECKERS:
         _CHECKERS[known.format](stream, notes)
+    else:
+        message = f"{notes.place} was recognised as {known.format}, but not looked into further."
+        notes.tell("format.not_inspected", message)
+    check_name(name, notes)
 
 
 def _note_limit(error: LimitExceeded, notes: Notes) -> None:
@@ -133,4 +139,4 @@ def _note_limit(error: LimitExceeded, notes: Notes) -> None:
         notes.not_all_read(str(error))
 
 
-__all__ = ["Known", "inspect_file", "inspect_part"]
+__all__ = ["inspect_file", "inspect_part"]

@@ -1,20 +1,26 @@
-"""How the beginning of a model file looks.
+"""What a file is, by its first 64 KiB.
 
 libmagic calls most models "data" and some of them wrongly by name (a pickle of protocol 5 "XENIX
-relocatable", a SavedModel "PDP-11 executable"), so these signatures are asked first. They say
-what a file is, not whether it is sound or safe.
+relocatable", a SavedModel "PDP-11 executable"), so our own signatures are asked first; libmagic
+names what is no model. This says what a file is, not whether it is sound or safe.
 """
 
 from __future__ import annotations
 
+import bz2
+import lzma
 import re
 import struct
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
+from adapters.inspection import libmagic, naming
 from adapters.inspection.formats import protobuf
-from domain.values import FilePath
+from adapters.inspection.libmagic import OCTETS
+from adapters.inspection.pickles.recognition import recognise_pickle
 
-OCTETS = "application/octet-stream"
 HEAD = 64 * 1024
 """Bytes of a file's beginning that it is recognised by, at most."""
 
@@ -37,87 +43,159 @@ class NotAModel:
 
 Recognised = Known | NotAModel | None
 
+_FETCHED_NOT = "a Git LFS pointer to a file that was never fetched"
+_ARROW = "application/vnd.apache.arrow.file"
+
+# Each is found at its offset, and long enough to be no accident. One of letters alone may also be
+# the first word of a text.
 _MAGIC: tuple[tuple[int, bytes, Recognised], ...] = (
+    (0, b"PK\x03\x04", Known("zip", "application/zip")),
+    (0, b"PK\x05\x06", Known("zip", "application/zip")),
+    (0, b"PK\x07\x08", Known("zip", "application/zip")),
+    (0, b"\x04\x22\x4d\x18", Known("lz4", "application/x-lz4")),
+    (0, b"\x28\xb5\x2f\xfd", Known("zstd", "application/zstd")),
+    (0, b"\x89HDF\r\n\x1a\n", Known("hdf5", "application/x-hdf5")),
+    (0, b"\x93NUMPY", Known("npy", "application/x-numpy-data")),
     (4, b"TFL3", Known("tflite", "application/x-tflite")),
     (4, b"ORTM", Known("onnxruntime-ort", "application/x-onnxruntime")),
-    (0, b"\x93NUMPY", Known("npy", "application/x-numpy-data")),
     (0, b"CBM1", Known("catboost-cbm", "application/x-catboost")),
     (0, b"binf", Known("xgboost-binary", "application/x-xgboost")),
-    (0, b"\xba\x16O/", Known("fasttext", "application/x-fasttext")),
+    (0, b"\xba\x16O/\x0b\0\0\0", Known("fasttext", "application/x-fasttext")),
+    (0, b"\xba\x16O/\x0c\0\0\0", Known("fasttext", "application/x-fasttext")),
     (0, b"tree\nversion=v", Known("lightgbm-text", "text/plain")),
-    (0, b"(\xb5/\xfd", Known("zstd", "application/zstd")),
+    (0, b"version https://git-lfs.github.com/spec/", NotAModel(_FETCHED_NOT, "text/plain")),
     (0, b"ID3\x02", NotAModel("an MP3 sound recording", "audio/mpeg")),
     (0, b"ID3\x03", NotAModel("an MP3 sound recording", "audio/mpeg")),
     (0, b"ID3\x04", NotAModel("an MP3 sound recording", "audio/mpeg")),
     (0, b"OggS\0", NotAModel("an Ogg sound recording or video", "application/ogg")),
-    (
-        0,
-        b"MSCF\0\0\0\0",
-        NotAModel("a Microsoft Cabinet archive", "application/vnd.ms-cab-compressed"),
-    ),
+    (0, b"MSCF\0\0\0\0", NotAModel("a Microsoft Cabinet archive", "application/vnd.ms-cab")),
     (0, b"%!PS-Adobe", NotAModel("a PostScript document", "application/postscript")),
     (0, b"PAR1", NotAModel("Apache Parquet data", "application/vnd.apache.parquet")),
-    (0, b"ARROW1", NotAModel("Apache Arrow data", "application/vnd.apache.arrow.file")),
-    (
-        0,
-        b"version https://git-lfs.github.com/spec/",
-        NotAModel("a Git LFS pointer to a file that was never fetched", "text/plain"),
-    ),
-    (
-        0,
-        b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.",
-        Known("pytorch-legacy", "application/x-pickle"),
-    ),
+    (0, b"ARROW1\0\0", NotAModel("Apache Arrow data", _ARROW)),
+    (0, b"FEA1", NotAModel("Apache Arrow data (Feather)", _ARROW)),
+    (0, b"Obj\x01", NotAModel("Apache Avro data", "application/vnd.apache.avro")),
+    (8, b"DUCK", NotAModel("a DuckDB database", "application/vnd.duckdb.file")),
+    (0, b"\n\r\r\n\x1c\0\0\0M<+\x1a", NotAModel("a network capture (pcapng)", OCTETS)),
+    (0, b"# v2 git bundle\n", NotAModel("a Git bundle", "application/x-git")),
+    (0, b"# v3 git bundle\n", NotAModel("a Git bundle", "application/x-git")),
+    (0, b"dex\n0", NotAModel("Dalvik bytecode of an Android app", "application/vnd.android.dex")),
+    (0, b"PACK\0\0\0\2", NotAModel("a Git pack", "application/x-git")),
+    (0, b"\x1bLua", NotAModel("Lua bytecode", "application/x-lua-bytecode")),
+    (0, b"<?php", NotAModel("a PHP script", "text/x-php")),
 )
-_HDF5 = b"\x89HDF\r\n\x1a\n"
+_PICKLES = "application/x-pickle"
+_XML = "application/xml"
+_JSON = "application/json"
 _MAX_SAFETENSORS_HEADER = 100_000_000
-
-# The opcodes that a pickle written by a pickler begins with, after PROTO and FRAME.
-_FIRST_OPCODES = frozenset(
-    b"(])}cXKMJGNUTqCBIFLSVPQ\x82\x83\x84\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x95\x96"
-)
-_OLD_PICKLE = re.compile(
-    rb"""
-      \(? [ci] (?:[A-Za-z_]\w*\.)* [A-Za-z_]\w* \n [A-Za-z_][\w.]* \n   # GLOBAL, INST
-    | \( [dlt] p [0-9]+ \n                                              # an empty container
-    | [\]})] q \x00                                                     # in protocol 1
-    """,
-    re.VERBOSE,
-)
 _TF_CHECKPOINT = re.compile(r"\.(?:data-\d{5}-of-\d{5}|index)$")
+_TEXTUAL = re.compile(r"text/(?!html)|application/(?:json|x-ndjson|xml)$")
 
 
-def recognise(head: bytes, path: FilePath, *, whole: bool = False) -> Recognised:
-    """By the first bytes, and where those leave a choice by the name too; None if unknown."""
+def recognise(head: bytes, name: str, *, whole: bool) -> Recognised:
+    """By the first bytes, and where those leave a choice by the name too; None if unknown.
+
+    Args:
+        head: the first :data:`HEAD` bytes, or fewer; the end of them may be cut anywhere.
+        name: of the file or member; what comes before the last slash does not matter.
+        whole: whether the head is all there is.
+    """
+    name = name.rsplit("/", 1)[-1]
+    if not head:
+        return _empty(name) if whole else None
+    # A pickle may hold the magic of another format where that is looked for, so it comes first.
+    if pickle := recognise_pickle(head):
+        if pickle == "pickle" and name.lower().endswith("joblib"):
+            pickle = "joblib"
+        return Known(pickle, _PICKLES)
+    text = b"\0" not in head[:64]
     for offset, magic, known in _MAGIC:
-        if head.startswith(magic, offset):
+        if head.startswith(magic, offset) and not (text and magic.isalnum()):
             return known
+    return _container(head) or _model(head, name) or _by_libmagic(head, name, whole=whole)
+
+
+def _empty(name: str) -> Recognised:
+    if naming.promises_a_model(name):
+        return NotAModel("empty", "application/x-empty")
+    return Known(None, naming.of_text("text/plain", name))
+
+
+# --- containers ---------------------------------------------------------------------------------
+
+
+class _Decompressor(Protocol):
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+def _lzma() -> _Decompressor:
+    """The stream itself says how much memory it wants: up to 4 GiB."""
+    return lzma.LZMADecompressor(memlimit=64 << 20)
+
+
+# Two or three bytes begin many a file: what follows them must decompress.
+_COMPRESSIONS: tuple[tuple[bytes, Known, Callable[[], _Decompressor] | None], ...] = (
+    (b"\x1f\x8b\x08", Known("gzip", "application/gzip"), None),
+    (b"\xfd7zXZ\0", Known("xz", "application/x-xz"), None),
+    (b"BZh", Known("bz2", "application/x-bzip2"), bz2.BZ2Decompressor),
+    (b"]\0\0", Known("lzma", "application/x-lzma"), _lzma),
+    *(
+        (b"x" + level, Known("zlib", "application/zlib"), zlib.decompressobj)
+        for level in (b"\x01", b"\x5e", b"\x9c", b"\xda")
+    ),
+)
+
+
+def _container(head: bytes) -> Recognised:
+    if _is_tar(head):
+        return Known("tar", "application/x-tar")
+    for magic, known, decompressor in _COMPRESSIONS:
+        if head.startswith(magic) and (decompressor is None or _unpacks(head, decompressor())):
+            return known
+    return None
+
+
+def _is_tar(head: bytes) -> bool:
+    """A header of 512 bytes, with "ustar" or at least with a checksum of itself."""
+    if len(head) < 512 or not head[0]:
+        return False
+    field = head[148:156].strip(b"\0 ")
+    if not field or any(digit not in b"01234567" for digit in field):
+        return False
+    return sum(head[:148]) + sum(head[156:512]) + 8 * 32 == int(field, 8)
+
+
+def _unpacks(head: bytes, decompressor: _Decompressor) -> bool:
+    try:
+        return bool(decompressor.decompress(head, 4096)) or len(head) == HEAD
+    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError):
+        return False
+
+
+# --- models -------------------------------------------------------------------------------------
+
+
+def _model(head: bytes, name: str) -> Recognised:
     return (
-        _hdf5(head)
-        or _safetensors(head)
+        _safetensors(head, name)
         or _gguf(head)
-        or _pickle(head, path)
-        or _xgboost_ubj(head)
-        or _markup(head)
-        or _protobuf(head, path)
-        or _msgpack(head, path)
-        or _tf_checkpoint(head, path)
+        or _xgboost(head)
+        or _markup(head, name)
+        or _protobuf(head, name)
+        or _msgpack(head, name)
+        or _tf_checkpoint(head, name)
+        or _tfrecord(head)
     )
 
 
-def _hdf5(head: bytes) -> Recognised:
-    if not head.startswith(_HDF5):
-        return None
-    keras = b"model_config" in head or b"keras_version" in head
-    return Known("keras-h5" if keras else "hdf5", "application/x-hdf5")
-
-
-def _safetensors(head: bytes) -> Recognised:
+def _safetensors(head: bytes, name: str) -> Recognised:
+    known = Known("safetensors", "application/x-safetensors")
+    if head[8:9] == b"{" and name.lower().endswith(".safetensors"):
+        return known
     if len(head) < 10 or head[8:9] != b"{" or head[9:10] not in {b'"', b"}", b" ", b"\n"}:
         return None
     length = int.from_bytes(head[:8], "little")
     if 2 <= length <= _MAX_SAFETENSORS_HEADER and b"\0" not in head[8 : 8 + min(length, 256)]:
-        return Known("safetensors", "application/x-safetensors")
+        return known
     return None
 
 
@@ -128,59 +206,68 @@ def _gguf(head: bytes) -> Recognised:
     return Known("gguf", "application/x-gguf") if 1 <= version < 100 else None
 
 
-def _pickle(head: bytes, path: FilePath) -> Recognised:
-    if not (_new_pickle(head) or _OLD_PICKLE.match(head)):
-        return None
-    joblib = b"NumpyArrayWrapper" in head or path.name.lower().endswith("joblib")
-    return Known("joblib" if joblib else "pickle", "application/x-pickle")
+_UBJ_KEY = re.compile(rb"\{(?:[iU].|I..|l.{4}|L.{8})(?:learner|version|Model|Config)", re.DOTALL)
+_XGBOOST_PARAMETERS = 136
+_XGBOOST_NAME = re.compile(rb"[a-z0-9]+:[a-z0-9_]+")
 
 
-def _new_pickle(head: bytes) -> bool:
-    if len(head) < 3 or head[0] != 0x80 or not 2 <= head[1] <= 5 or head[2] not in _FIRST_OPCODES:
-        return False
-    if head[2] == 0x95:
-        return head[1] >= 4 and int.from_bytes(head[3:11], "little") < 1 << 48
-    return True
-
-
-def _xgboost_ubj(head: bytes) -> Recognised:
-    if head.startswith(b"{L") and b"learner" in head[:256]:
+def _xgboost(head: bytes) -> Recognised:
+    """UBJSON, or the old binary form, which begins with 136 bytes of numbers and two names."""
+    if _UBJ_KEY.match(head):
         return Known("xgboost-ubj", "application/ubjson")
+    at = _XGBOOST_PARAMETERS + 8
+    length = int.from_bytes(head[at - 8 : at], "little")
+    if not 4 <= length <= 64 or not _XGBOOST_NAME.fullmatch(head, at, at + length):
+        return None
+    booster = head[at + length + 8 :]
+    if booster.startswith((b"gbtree", b"gblinear", b"dart")):
+        return Known("xgboost-binary", "application/x-xgboost")
     return None
 
 
-def _markup(head: bytes) -> Recognised:
-    start = head[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
+def _markup(head: bytes, name: str) -> Recognised:
+    start = _as_utf8(head[:16_384]).lstrip(b"\xef\xbb\xbf \t\r\n")
     if start.startswith(b"{"):
         return _json(head)
-    if start.startswith(b"<") and b"<PMML" in start:
-        return Known("pmml", "application/xml")
-    if start.startswith(b"<") and re.search(rb"<net\s[^<>]*name=", start) and b"<layers" in start:
-        return Known("openvino-ir", "application/xml")
+    if not start.startswith(b"<"):
+        return None
+    # A long comment may come first; a page under this name is still a page.
+    if b"<PMML" in start or (name.lower().endswith(".pmml") and not naming.is_page(start)):
+        return Known("pmml", _XML)
+    if re.search(rb"<net\s[^<>]*name=", start) and b"<layers" in start:
+        return Known("openvino-ir", _XML)
     return None
+
+
+def _as_utf8(start: bytes) -> bytes:
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return start[: len(start) & ~1].decode("utf-16", "replace").encode("utf-8", "replace")
+    return start
+
+
+_JSON_MARKS: tuple[tuple[str, re.Pattern[bytes]], ...] = (
+    ("xgboost-json", re.compile(rb'\{\s*"learner"\s*:\s*\{')),
+    ("xgboost-json", re.compile(rb'\{\s*"version"\s*:\s*\[[\d,\s]{1,40}\]\s*,\s*"learner"')),
+    ("xgboost-json", re.compile(rb'\{\s*"(?:Model|Config)"\s*:\s*\{\s*"learner"\s*:\s*\{')),
+    ("lightgbm-json", re.compile(rb'\{\s*"name"\s*:\s*"tree"\s*,\s*"version"\s*:\s*"v')),
+    ("catboost-json", re.compile(rb'\{\s*"(?:ctr_data|features_info|model_info)"\s*:\s*\{')),
+)
 
 
 def _json(head: bytes) -> Recognised:
-    for name, marks in (
-        ("xgboost-json", (b'"learner"', b'"learner_model_param"')),
-        ("xgboost-json", (b'"learner"', b'"gradient_booster"')),
-        ("xgboost-json", (b'{"learner":{"attributes"',)),
-        ("catboost-json", (b'"features_info"', b'"float_features"')),
-        ("catboost-json", (b'"features_info"', b'"categorical_features"')),
-        ("lightgbm-json", (b'"num_tree_per_iteration"', b'"max_feature_idx"')),
-    ):
-        if all(mark in head for mark in marks):
-            return Known(name, "application/json")
-    return None
+    """By the first key, which is always the same; the checkers look for the others."""
+    text = head[:16_384].lstrip(b"\xef\xbb\xbf \t\r\n")
+    found = (name for name, mark in _JSON_MARKS if mark.match(text))
+    return next((Known(name, _JSON) for name in found), None)
 
 
-def _protobuf(head: bytes, path: FilePath) -> Recognised:
+def _protobuf(head: bytes, name: str) -> Recognised:
     fields = protobuf.fields(head)
     if not fields:
         return None
     described = protobuf.is_described(fields)
-    core_ml = described and (protobuf.is_core_ml(fields) or path.name.endswith(".mlmodel"))
-    saved_model = described and (path.name.endswith(".pb") or b"serving_default" in head)
+    core_ml = described and (protobuf.is_core_ml(fields) or name.endswith(".mlmodel"))
+    saved_model = described and (name.endswith(".pb") or b"serving_default" in head)
     kinds = (
         (Known("onnx", "application/x-onnx"), protobuf.is_onnx(fields)),
         (Known(None, OCTETS), protobuf.is_sentencepiece(fields)),
@@ -191,18 +278,77 @@ def _protobuf(head: bytes, path: FilePath) -> Recognised:
     return next((known for known, fits in kinds if fits), None)
 
 
-def _msgpack(head: bytes, path: FilePath) -> Recognised:
+def _msgpack(head: bytes, name: str) -> Recognised:
     """A map whose first key is a short text: what flax writes."""
     if len(head) < 4 or not 0x81 <= head[0] <= 0x8F or not 0xA1 <= head[1] <= 0xBF:
         return None
     key = head[2 : 2 + (head[1] & 0x1F)]
-    if key == b"params" or (path.name.endswith(".msgpack") and key.isascii()):
+    if key == b"params" or (name.endswith(".msgpack") and key.isascii()):
         return Known("flax-msgpack", "application/vnd.msgpack")
     return None
 
 
-def _tf_checkpoint(head: bytes, path: FilePath) -> Recognised:
+def _tf_checkpoint(head: bytes, name: str) -> Recognised:
     """Raw tensors and their index, which nothing but their names tells apart from any bytes."""
-    if _TF_CHECKPOINT.search(path.name) and b"\0" in head:
+    if _TF_CHECKPOINT.search(name) and b"\0" in head:
         return Known("tf-checkpoint", OCTETS)
     return None
+
+
+def _tfrecord(head: bytes) -> Recognised:
+    """A length with its masked CRC-32C: https://www.tensorflow.org/tutorials/load_data/tfrecord."""
+    if len(head) < 16 or any(head[5:8]):
+        return None
+    crc = 0xFFFFFFFF
+    for byte in head[:8]:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    crc ^= 0xFFFFFFFF
+    masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+    if masked != int.from_bytes(head[8:12], "little"):
+        return None
+    return NotAModel("a data set of TensorFlow records", "application/x-tfrecord")
+
+
+# --- companions, and what is no model -----------------------------------------------------------
+
+
+def _by_libmagic(head: bytes, name: str, *, whole: bool) -> Recognised:
+    media_type = libmagic.media_type(head)
+    if sound := _mpeg_audio(head):
+        return sound
+    text = naming.is_text(head, media_type, whole=whole)
+    if naming.refuses(media_type, head, name):
+        return NotAModel(naming.for_people(libmagic.describe(head), media_type), media_type)
+    if text and naming.is_binary(name):
+        return NotAModel(naming.of_misnamed_text(head), "text/plain")
+    if text:
+        plain = media_type if _TEXTUAL.match(media_type) else "text/plain"
+        return Known(None, naming.of_text(plain, name))
+    return None
+
+
+# ISO 11172-3: kbit/s of layer III in version 1 and in versions 2 and 2.5; Hz in version 1.
+_BITRATES = (
+    (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0),
+    (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0),
+)
+_RATES = (44_100, 48_000, 32_000, 0)
+
+
+def _mpeg_audio(head: bytes) -> NotAModel | None:
+    """MP3 without a tag: three frames in a row, each as long as its header says."""
+    at = 0
+    for _ in range(3):
+        header = head[at : at + 4]
+        if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
+            return None
+        version = header[1] >> 3 & 3
+        newer = version == 3
+        bitrate = _BITRATES[0 if newer else 1][header[2] >> 4]
+        rate = _RATES[header[2] >> 2 & 3] >> (0 if newer else 1 if version == 2 else 2)
+        if version == 1 or not bitrate or not rate:
+            return None
+        at += (144_000 if newer else 72_000) * bitrate // rate + (header[2] >> 1 & 1)
+    return NotAModel("an MP3 sound recording", "audio/mpeg")

@@ -8,3 +8,7 @@ from adapters.inspection.streams import Stream
 
 def check_pmml(stream: Stream, notes: Notes) -> None:
     """To be written."""
+
+
+def check_openvino(stream: Stream, notes: Notes) -> None:
+    """To be written."""
