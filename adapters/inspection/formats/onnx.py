@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from math import prod
 
 from adapters.inspection.formats.onnx_operators import DATA_TYPES, note_operators, note_opsets
+from adapters.inspection.formats.protobuf_wire import BYTES, VARINT, Wire
 from adapters.inspection.formats.references import leaves_folder
-from adapters.inspection.formats.wire import BYTES, VARINT, Wire
 from adapters.inspection.report import Notes, shown
 from adapters.inspection.streams import LimitExceeded, Malformed, Stream
 
