@@ -11,13 +11,12 @@ from adapters.inspection.archives.compression import check_compressed
 from adapters.inspection.archives.tars import check_tar
 from adapters.inspection.archives.zips import check_zip
 from adapters.inspection.formats.boosters import (
-    check_catboost_cbm,
-    check_catboost_json,
     check_lightgbm,
     check_xgboost_binary,
     check_xgboost_json,
     check_xgboost_ubj,
 )
+from adapters.inspection.formats.catboost import check_catboost_cbm, check_catboost_json
 from adapters.inspection.formats.companions import check_companion
 from adapters.inspection.formats.coreml import check_coreml
 from adapters.inspection.formats.flax import check_flax
@@ -28,7 +27,11 @@ from adapters.inspection.formats.onnx import check_onnx
 from adapters.inspection.formats.ort import check_ort
 from adapters.inspection.formats.pmml import check_openvino, check_pmml
 from adapters.inspection.formats.safetensors import check_safetensors
-from adapters.inspection.formats.tensorflow import check_graph_def, check_saved_model
+from adapters.inspection.formats.tensorflow import (
+    check_graph_def,
+    check_keras_metadata,
+    check_saved_model,
+)
 from adapters.inspection.formats.tflite import check_tflite
 from adapters.inspection.misnaming import check_name
 from adapters.inspection.pickles import check_joblib, check_pickle, check_torch_legacy
@@ -53,6 +56,7 @@ _CHECKERS: dict[str | None, Checker] = {
     "gzip": check_compressed,
     "hdf5": check_hdf5,
     "joblib": check_joblib,
+    "keras-metadata": check_keras_metadata,
     "lightgbm-json": check_lightgbm,
     "lightgbm-text": check_lightgbm,
     "lz4": check_compressed,

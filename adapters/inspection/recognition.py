@@ -267,13 +267,14 @@ def _protobuf(head: bytes, name: str) -> Recognised:
         return None
     described = protobuf.is_described(fields)
     core_ml = described and (protobuf.is_core_ml(fields) or name.endswith(".mlmodel"))
-    saved_model = described and (name.endswith(".pb") or b"serving_default" in head)
     kinds = (
         (Known("onnx", "application/x-onnx"), protobuf.is_onnx(fields)),
         (Known(None, OCTETS), protobuf.is_sentencepiece(fields)),
+        (Known(None, OCTETS), protobuf.is_fingerprint(fields)),
+        (Known("keras-metadata", OCTETS), protobuf.is_keras_metadata(fields)),
         (Known("tf-graphdef", "application/x-tensorflow"), protobuf.is_graph_def(fields)),
         (Known("coreml", "application/x-coreml"), core_ml),
-        (Known("tf-savedmodel-pb", "application/x-tensorflow"), saved_model),
+        (Known("tf-savedmodel-pb", "application/x-tensorflow"), protobuf.is_saved_model(fields)),
     )
     return next((known for known, fits in kinds if fits), None)
 

@@ -9,6 +9,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 _ONNX = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
 _ONNX_GRAPH = frozenset((number, 2) for number in (1, 2, 5, 10, 11, 12, 13, 14, 15, 16))
+_AFTER = {(6, _BYTES), (7, _BYTES)}
 _OPERATION = re.compile(rb"[A-Z_][A-Za-z0-9_>.]*")
 _CORE_ML_KINDS = frozenset(
     {
@@ -113,6 +114,45 @@ def _is_onnx_graph(field: Field) -> bool:
     )
 
 
+def is_saved_model(message: list[Field]) -> bool:
+    """SavedModel: its version 1 is 1, then nothing but meta graphs 2, which begin with a message
+    about themselves 1 or with the graph 2."""
+    if not is_described(message) or message[0].value != 1:
+        return False
+    inner = fields(message[1].content)
+    return (
+        all((field.number, field.wire_type) == (2, _BYTES) for field in message[1:])
+        and inner[0].number in {1, 2}
+        and all(field.number < 8 and field.wire_type == _BYTES for field in inner)
+        # Core ML has the inputs of a model here, whose first part is their name.
+        and not (inner[0].number == 1 and _is_feature(inner[0]))
+    )
+
+
+def _is_feature(field: Field) -> bool:
+    parts = [(part.number, part.wire_type) for part in fields(field.content)]
+    return parts[:1] == [(1, _BYTES)] and (3, _BYTES) in parts
+
+
+def is_fingerprint(message: list[Field]) -> bool:
+    """FingerprintDef, beside every SavedModel: hashes 1 to 5, a version 6, an identifier 7."""
+    kinds = [(field.number, field.wire_type) for field in message]
+    return (
+        kinds[:2] == [(1, _VARINT), (2, _VARINT)]
+        and message[0].value > 1 << 32
+        and all(kind in {(each, _VARINT) for each in range(1, 6)} | _AFTER for kind in kinds)
+    )
+
+
+def is_keras_metadata(message: list[Field]) -> bool:
+    """SavedMetadata, beside SavedModels of Keras 2: nodes 1, each with its number 2, path 3, kind 4
+    and configuration 5."""
+    return all((field.number, field.wire_type) == (1, _BYTES) for field in message) and any(
+        field.number == 4 and field.content.startswith(b"_tf_keras_")
+        for field in fields(message[0].content)
+    )
+
+
 def is_described(message: list[Field]) -> bool:
     """A version number, then a message: how SavedModel and Core ML begin."""
     if len(message) < 2:
@@ -136,9 +176,10 @@ def is_core_ml(message: list[Field]) -> bool:
 
 
 def is_graph_def(message: list[Field]) -> bool:
-    """GraphDef: nodes 1, each with a name 1 and an operation 2; library 2, versions 3 and 4."""
+    """GraphDef: nodes 1, each with a name 1 and an operation 2; library 2, versions 3 and 4,
+    where it comes from 5."""
     nodes = [field for field in message if field.number == 1]
-    if not nodes or any(field.number > 4 for field in message) or message[0].number != 1:
+    if not nodes or any(field.number > 5 for field in message) or message[0].number != 1:
         return False
     inner = fields(nodes[0].content)
     return (
@@ -151,7 +192,13 @@ def is_graph_def(message: list[Field]) -> bool:
 
 def is_sentencepiece(message: list[Field]) -> bool:
     """ModelProto of SentencePiece: pieces 1, each a text 1 with a score 2 (a float)."""
-    if message[0].number != 1 or message[0].wire_type != _BYTES:
+    pieces = [field for field in message if field.number == 1]
+    return bool(pieces) and message[0] is pieces[0] and all(map(_is_piece, pieces))
+
+
+def _is_piece(field: Field) -> bool:
+    if field.wire_type != _BYTES:
         return False
-    inner = fields(message[0].content)
-    return [(field.number, field.wire_type) for field in inner[:2]] == [(1, 2), (2, 5)]
+    parts = [(part.number, part.wire_type) for part in fields(field.content)]
+    cut = field.value > len(field.content)
+    return parts[:2] == [(1, _BYTES), (2, _FIXED32)] or (cut and not parts[1:])

@@ -119,6 +119,20 @@ def check_saved_model(stream: Stream, notes: Notes) -> None:
         raise Malformed("has no operators: it is no SavedModel")
 
 
+def check_keras_metadata(stream: Stream, notes: Notes) -> None:
+    """Checks the keras_metadata.pb that lies beside a SavedModel of Keras 2; it is no model itself.
+
+    Raises:
+        Malformed: it is none, or broken.
+        LimitExceeded: it has more parts than are looked at.
+    """
+    notes.format = None
+    wire = Wire(stream)
+    for _, node in wire.walk({1: BYTES}):
+        for _, size in wire.walk({5: BYTES}, node):
+            _check_layer(wire, size, notes)
+
+
 def note_graph_operators(operators: set[str], notes: Notes) -> None:
     """Notes which operators of TensorFlow do more than to compute."""
     for name in sorted(operators):
@@ -319,14 +333,16 @@ class _SavedModel:
     def _user_object(self, length: int) -> None:
         """The configuration of a Keras layer, as TensorFlow wrote it before 2.5."""
         for _, size in self.wire.walk({3: BYTES}, length):
-            if size > _MOST_METADATA:
-                raise Malformed(f"describes a layer in {size} bytes")
-            if _LAMBDA.search(self.wire.data(size)):
-                self.notes.hold(
-                    "keras.lambda",
-                    f"{self.notes.place} has a Lambda layer: Python code that Keras runs.",
-                    subject="keras.layers.Lambda",
-                )
+            _check_layer(self.wire, size, self.notes)
+
+
+def _check_layer(wire: Wire, length: int, notes: Notes) -> None:
+    """Checks the configuration of a layer, in JSON."""
+    if length > _MOST_METADATA:
+        raise Malformed(f"describes a layer in {length} bytes")
+    if _LAMBDA.search(wire.data(length)):
+        message = f"{notes.place} has a Lambda layer: Python code that Keras runs."
+        notes.hold("keras.lambda", message)
 
 
 def _name(data_type: int) -> str:
