@@ -1,10 +1,69 @@
-"""To be written."""
+"""Files that are compressed as a whole: what is inside them, decompressed on the way through."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import BinaryIO
+
+from adapters.inspection.archives.parts import DECOMPRESSORS, unpacked
 from adapters.inspection.report import Notes
-from adapters.inspection.streams import Stream
+from adapters.inspection.streams import BLOCK, Budget, LimitExceeded, Malformed, Stream
+from domain.validation import Severity
+
+_EXTENSIONS = {
+    "gzip": (".gz", ".gzip", ".z"),
+    "bz2": (".bz2",),
+    "xz": (".xz",),
+    "lzma": (".lzma",),
+    "zlib": (".z", ".zlib"),
+    "lz4": (".lz4",),
+}
+_OF_TARS = {".tgz": ".tar", ".tbz2": ".tar", ".txz": ".tar", ".tbz": ".tar"}
+_TAR = {"gzip": "tar.gz", "bz2": "tar.bz2", "xz": "tar.xz"}
+# Below these names, members of a tar archive were recognised as one model.
+_FOLDERS = frozenset({"mlflow", "tf-savedmodel", "coreml-mlpackage"})
 
 
 def check_compressed(stream: Stream, notes: Notes) -> None:
-    """To be written."""
+    """Inspects what is inside, and reads the rest of it, so that nothing hides behind.
+
+    Raises:
+        Malformed, LimitExceeded
+    """
+    method = notes.format or ""
+    if method not in DECOMPRESSORS:
+        raise LimitExceeded(f"is compressed by {method}, which is not read here", bomb=False)
+    if notes.layers > Budget.LAYERS:
+        raise Malformed("is compressed within too many archives")
+    first = True
+
+    def source() -> BinaryIO:
+        nonlocal first
+        again = None if first else stream.again()
+        first = False
+        return stream.file if again is None else again.file
+
+    content = unpacked(source, method, notes.budget)
+    if stream.again() is None:
+        content = Stream(content.file, None, seekable=False)
+    inside = replace(notes, layers=notes.layers + 1, format=None, facts={})
+    notes.inspect(content, _name_inside(notes.name, method), inside)
+    notes.facts.update(inside.facts)
+    notes.format = _format(inside.format, method)
+    if not any(finding.severity is Severity.CRITICAL for finding in notes.findings):
+        while content.read(BLOCK):
+            pass
+
+
+def _name_inside(name: str, method: str) -> str:
+    lower = name.lower()
+    for ending, instead in [*_OF_TARS.items(), *((each, "") for each in _EXTENSIONS[method])]:
+        if lower.endswith(ending):
+            return name[: -len(ending)] + instead
+    return name
+
+
+def _format(inside: str | None, method: str) -> str | None:
+    if inside is None or inside in _FOLDERS:
+        return inside
+    return _TAR.get(method, f"tar+{method}") if inside == "tar" else f"{inside}+{method}"

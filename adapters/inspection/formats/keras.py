@@ -9,6 +9,7 @@ Source: ``keras.saving.serialization_lib``; CVE-2025-1550, -8747, -9905, -9906, 
 from __future__ import annotations
 
 import builtins
+import json
 import re
 from collections.abc import Iterator
 
@@ -66,6 +67,21 @@ def check_keras_config(config: object, notes: Notes) -> None:
         names = [each.get("class_name") for each in layers if isinstance(each, dict)]
         notes.fact("layers", len(layers))
         notes.fact("classes", [name for name in names if isinstance(name, str)])
+
+
+def check_keras_files(config: bytes, metadata: bytes, notes: Notes) -> None:
+    """Judges ``config.json`` and ``metadata.json`` of a .keras archive.
+
+    Raises:
+        Malformed
+    """
+    try:
+        described, about = json.loads(config), json.loads(metadata)
+    except ValueError as error:
+        raise Malformed("is not JSON") from error
+    check_keras_config(described, notes)
+    version = about.get("keras_version") if isinstance(about, dict) else None
+    notes.fact("framework_version", version if isinstance(version, str) else None)
 
 
 def _parts(config: object) -> Iterator[dict[str, object] | str]:

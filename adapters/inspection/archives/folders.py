@@ -1,0 +1,212 @@
+"""What is inside an archive: each member inspected, then what they are together."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from adapters.inspection.archives.zip_directory import name_fault
+from adapters.inspection.report import Notes, shown
+from adapters.inspection.streams import Malformed, Stream
+from domain.validation import (
+    EXTERNAL_DATA,
+    NOT_A_MODEL,
+    UNKNOWN_FORMAT,
+    FileReport,
+    Finding,
+    merged,
+)
+
+_PROGRAM = re.compile(
+    r"application/(?: x-(?: executable | pie-executable | sharedlib | object | mach-binary"
+    r" | dosexec | msdownload | java-applet | java-archive | rpm | msi | elf | archive )"
+    r" | vnd\.microsoft\.portable-executable | vnd\.android.* | java-archive | wasm"
+    r" | vnd\.debian\.binary-package )"
+    r" | text/x-(?: shellscript | msdos-batch | php | perl | ruby | lua )",
+    re.VERBOSE,
+)
+_PROGRAM_NAME = re.compile(
+    r"\.(?:so(?:\.\d+)*|dll|dylib|exe|com|msi|sh|bat|cmd|ps1|jar|class|pyc|pyd|whl)$",
+    re.IGNORECASE,
+)
+# Bytes in no format of their own, which stand in a known place of a known kind of folder.
+_RAW = re.compile(
+    r"""
+      (?:^|/)Data/com\.apple\.CoreML/(?:.*/)?weights/[^/]+\.bin$
+    | (?:^|/)(?:fingerprint|keras_metadata)\.pb$
+    """,
+    re.VERBOSE,
+)
+_MOST_LINK = 4096
+
+
+@dataclass(slots=True)
+class Folder:
+    """The members of an archive, as they are met.
+
+    Attributes:
+        kind: of the archive, for people: "ZIP" or "TAR".
+        reports: on the members that say anything, by name.
+        raw: whether bytes in no known format are as they should be under this name.
+    """
+
+    notes: Notes
+    kind: str
+    raw: Callable[[str], bool] = lambda name: bool(_RAW.search(name))
+    files: list[str] = field(default_factory=list)
+    reports: dict[str, FileReport] = field(default_factory=dict)
+    _seen: dict[str, str] = field(default_factory=dict)
+    _links: dict[str, str] = field(default_factory=dict)
+    _folders: set[str] = field(default_factory=set)
+
+    def enter(self, name: str, *, folder: bool = False) -> None:
+        """Judges the name of a member, before anything else is done with it."""
+        if fault := name_fault(name):
+            self._refuse("archive.unsafe_name", name, fault)
+        plain = posixpath.normpath(name)
+        key = plain.casefold()
+        if key in self._seen and not (folder and key in self._folders):
+            self._refuse("archive.duplicate", name, f"is there twice ({shown(self._seen[key])})")
+        self._seen[key] = name
+        if folder:
+            self._folders.add(key)
+        else:
+            self.files.append(plain)
+
+    def inspect(self, name: str, opened: Callable[[], Stream]) -> Notes:
+        """Inspects a file as any other file is inspected.
+
+        Raises:
+            LimitExceeded
+        """
+        inside = self.notes.member(name)
+        try:
+            self.notes.inspect(opened(), name, inside)
+        except Malformed as error:
+            inside.refuse("file.malformed", f"{inside.place} {error}.")
+        self._weigh(inside)
+        self.keep(name, inside)
+        return inside
+
+    def keep(self, name: str, inside: Notes) -> None:
+        """Keeps what is to be said of a member that was inspected in another way."""
+        if inside.format or inside.facts:
+            report = FileReport(inside.media_type, inside.format, (), dict(inside.facts))
+            self.reports[posixpath.normpath(name)] = report
+
+    def link(self, name: str, target: str) -> None:
+        """A symbolic link. One that leaves the folder is refused; the others are judged when all
+        members are known."""
+        place = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
+        odd = len(target) > _MOST_LINK or "\\" in target or "\0" in target
+        if odd or target.startswith("/") or _leaves(place):
+            self._refuse("archive.unsafe_link", name, f"is a link to {shown(target)}, outside")
+        self._links[posixpath.normpath(name)] = place
+
+    def hard_link(self, name: str, target: str) -> None:
+        """A second name for a member that came before; the target is relative to the archive."""
+        if name_fault(target) or posixpath.normpath(target) not in self.files[:-1]:
+            self._refuse("archive.unsafe_link", name, f"is a link to {shown(target)}, outside")
+
+    def device(self, name: str) -> None:
+        """Something that no archive of a model has."""
+        self._refuse("archive.device", name, "is a device or a pipe")
+
+    def finish(self) -> None:
+        """Judges the links, then whether there is a model, and collects the facts."""
+        self._judge_links()
+        self._excuse_raw()
+        notes = self.notes
+        formats = sorted({report.format for report in self.reports.values() if report.format})
+        if not formats:
+            self._without_model()
+            return
+        for key, value in merged(self.reports.values()).items():
+            notes.facts.setdefault(key, value)
+        notes.fact("members", len(self.files))
+        notes.fact("formats", formats)
+
+    def _refuse(self, code: str, name: str, what: str) -> None:
+        place = self.notes.place
+        self.notes.refuse(code, f"{place}: its member {shown(name)} {what}.")
+
+    def _weigh(self, inside: Notes) -> None:
+        """A picture beside a model does no harm; a program may: native code is what custom
+        operators and compiled models are made of, so a person has to know it."""
+        findings = self.notes.findings
+        for finding in [each for each in findings if each.location == inside.location]:
+            if finding.code != NOT_A_MODEL:
+                continue
+            findings.remove(finding)
+            message = finding.message.replace(", not a model.", ".")
+            if _PROGRAM.match(inside.media_type) or _PROGRAM_NAME.search(inside.name[-40:]):
+                inside.hold("archive.holds_program", message)
+            else:
+                inside.tell("archive.other_file", message)
+
+    def _judge_links(self) -> None:
+        files = set(self.files)
+        for name, target in self._links.items():
+            if target in files and target not in self._links:
+                message = (
+                    f"{self.notes.place}: its member {shown(name)} is a link to {shown(target)}."
+                )
+                self.notes.tell("archive.link", message)
+            else:
+                what = f"is a link to {shown(target)}, which is no file of the archive"
+                message = f"{self.notes.place}: its member {shown(name)} {what}."
+                self.notes.hold("archive.link", message)
+        if self._links:
+            for name in self.files:
+                if through := next((each for each in _above(name) if each in self._links), None):
+                    self._refuse(
+                        "archive.unsafe_link", name, f"lies behind the link {shown(through)}"
+                    )
+
+    def _excuse_raw(self) -> None:
+        """Raw bytes that a model in the archive needs, or that stand where they belong."""
+        needed = set(self._external_data())
+        start = f"{self.notes.location}/" if self.notes.location else ""
+        findings = self.notes.findings
+        for finding in [each for each in findings if each.code == UNKNOWN_FORMAT]:
+            name = _inner(finding, start)
+            if name is not None and (posixpath.normpath(name) in needed or self.raw(name)):
+                findings.remove(finding)
+
+    def _external_data(self) -> Iterator[str]:
+        for name, report in self.reports.items():
+            wanted = report.facts.get(EXTERNAL_DATA, [])
+            for each in wanted if isinstance(wanted, list) else []:
+                yield posixpath.normpath(posixpath.join(posixpath.dirname(name), each))
+
+    def _without_model(self) -> None:
+        notes = self.notes
+        notes.format = None
+        notes.findings[:] = [each for each in notes.findings if each.code != "archive.other_file"]
+        notes.refuse(NOT_A_MODEL, f"{notes.place} is {self.described()}, not a model.")
+
+    def described(self) -> str:
+        """ "a ZIP archive of cat1.jpg, cat2.jpg", worded to follow "is"."""
+        names = [shown(posixpath.basename(name), 60) for name in self.files[:3]]
+        more = f" and {len(self.files) - 3} more" if len(self.files) > 3 else ""
+        if not names:
+            return f"an empty {self.kind} archive"
+        return f"a {self.kind} archive of {', '.join(names)}{more}"
+
+
+def _leaves(place: str) -> bool:
+    return place == ".." or place.startswith(("../", "/"))
+
+
+def _above(name: str) -> Iterator[str]:
+    while name := posixpath.dirname(name):
+        yield name
+
+
+def _inner(finding: Finding, start: str) -> str | None:
+    location = finding.location
+    if location is None or not location.startswith(start):
+        return None
+    return location[len(start) :]
