@@ -1,166 +1,162 @@
-"""The validator: own signatures first, then libmagic."""
+"""The validator of the service: looks at beginnings itself, has whole files read elsewhere."""
 
 from __future__ import annotations
 
 import asyncio
-import re
-import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from functools import cached_property
+from importlib.metadata import version
+from types import TracebackType
+from typing import Self
 
-import magic
-
-from adapters.inspection import heads as archives, naming
-from adapters.inspection.lengths import safetensors_fault
-from adapters.inspection.recognition import OCTETS, Known, NotAModel, Recognised, recognise
-from application.ports.file_validator import FileSource, FileValidator, FileVerdict
+from adapters.inspection import RULESET, libmagic, wire
+from adapters.inspection.report import OCTETS, shown
+from adapters.inspection.sandbox import Child, ChildLost
+from adapters.inspection.sniffing import sniff
+from application.ports.file_validator import FileSource, FileValidator
+from domain.errors import ValidationUnavailable
+from domain.validation import FileReport, Finding, Severity
 from domain.values import FilePath
-from domain.version import Finding, Severity
 
-HEAD = 64 * 1024
-_THREADS = 2
-_TEXTUAL = re.compile(r"text/(?!html)|application/(?:json|x-ndjson|xml)$")
+_log = logging.getLogger("modelyard.validation")
+
+NOT_CHECKED = "file.not_checked"
+_RATE = 20_000_000
+"""Bytes per second that are read at least, where a store is slow: what a large file may take."""
+_MOST_JOBS = 1_000
+_MOST_RESIDENT = 256 << 20
+"""After so many files, or with so much memory that it did not give back, a process is replaced."""
 
 
-class LibmagicValidator(FileValidator):
-    """Refuses what is certainly no model, passes models and the small files beside them.
+class SandboxedFileValidator(FileValidator):
+    """Reads each file in a process of its own kind, which has no secrets, no files and no network
+    (see :mod:`adapters.inspection.worker`). The processes are kept for the next file.
 
-    Pictures, documents, programs, pages, data bases, keys and archives of nothing else are
-    refused, each by name. Text passes, unless its extension is that of a binary model format.
-    Bytes that nobody knows pass with a warning. The content is not judged beyond what it is.
+    A process that dies, takes too long or too much memory has not checked the file, which is then
+    refused; another process takes the next file.
+
+    Args:
+        timeout: seconds that reading a file may take, besides what its bytes take to arrive; as
+            long a file waits for its turn.
+        memory: bytes of address space for one process.
+        workers: processes at most.
     """
 
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="libmagic")
-        self._libmagic = _Libmagic()
+    def __init__(self, timeout: float = 60, memory: int = 1 << 30, workers: int = 2) -> None:
+        self._timeout = timeout
+        self._memory = memory
+        self._turns = asyncio.Semaphore(workers)
+        self._idle: list[Child] = []
+        self._closed = False
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    @cached_property
+    def engine(self) -> str:
+        ours, scanner = version("modelyard-server"), version("picklescan")
+        return f"modelyard {ours}, {libmagic.engine()}, picklescan {scanner}"
 
     @property
-    def engine(self) -> str:
-        version: int = magic.version()  # type: ignore[no-untyped-call]
-        return f"libmagic {version // 100}.{version % 100:02d}"
+    def ruleset(self) -> str:
+        return RULESET
 
-    async def sniff(self, head: bytes, path: FilePath) -> FileVerdict:
-        """See the port; an archive is judged by the members that the head shows."""
-        names = archives.zip_names(head) if archives.is_zip(head) else ()
-        return await self._judge(head, path, names, whole=False)
+    async def start(self) -> None:
+        """Has a process ready, so that the first file does not wait for it.
 
-    async def validate(self, source: FileSource, path: FilePath) -> FileVerdict:
-        """See the port; reads the first 64 KiB, and what tells whether a file was cut short."""
-        head = await source.read_at(0, HEAD)
-        names: Sequence[str] = ()
-        directory = fault = None
-        if archives.is_zip(head):
-            end = await archives.zip_end(source)
-            directory = await archives.zip_directory(source, end) if end else None
-            names = archives.zip_names(head) if directory is None else directory
-            fault = None if end else "is a ZIP archive without an end: it was cut short"
-        whole = directory is not None or len(head) == source.size
-        verdict = await self._judge(head, path, names, whole=whole)
-        if verdict.format == "safetensors":
-            fault = await safetensors_fault(source)
-        return _cut_short(verdict, path, fault) if fault and not verdict.findings else verdict
+        Raises:
+            ValidationUnavailable
+        """
+        if not self._idle:
+            self._idle.append(await self._started())
 
-    async def _judge(
-        self, head: bytes, path: FilePath, names: Sequence[str], *, whole: bool
-    ) -> FileVerdict:
-        if not head:
-            return _empty(path)
-        if archives.is_zip(head):
-            return _verdict(archives.zip_kind(names, path, complete=whole), path)
-        if (known := recognise(head, path)) is not None:
-            return _verdict(known, path)
-        return await asyncio.get_running_loop().run_in_executor(
-            self._pool, self._look_closer, head, path, whole
-        )
+    async def close(self) -> None:
+        """Ends the processes; one that still reads ends after that file."""
+        self._closed = True
+        while self._idle:
+            self._end(self._idle.pop())
+        await asyncio.gather(*self._ending)
 
-    def _look_closer(self, head: bytes, path: FilePath, whole: bool) -> FileVerdict:
-        if known := archives.tar_kind(head, complete=whole):
-            return _verdict(known, path)
-        if unpacked := archives.unpack(head):
-            return _verdict(self._compressed(unpacked, path), path)
-        if head.startswith(b"\x04\x22\x4d\x18"):
-            known = Known(
-                "joblib+lz4" if path.name.endswith("joblib") else "lz4", "application/x-lz4"
-            )
-            return _verdict(known, path)
-        return _verdict(self._ask(head, path), path)
+    async def sniff(self, head: bytes, path: FilePath) -> FileReport:
+        """See the port; in a thread, as libmagic blocks."""
+        return await asyncio.to_thread(sniff, head, path)
 
-    def _compressed(self, unpacked: archives.Unpacked, path: FilePath) -> Recognised:
-        inside = (
-            recognise(unpacked.head, path)
-            or archives.tar_kind(unpacked.head, complete=False)
-            or self._ask(unpacked.head, path, inside=True)
-        )
-        if isinstance(inside, NotAModel):
-            what = f"{unpacked.compression}-compressed: {inside.what}"
-            return NotAModel(what, unpacked.media_type)
-        if inside is None or inside.format is None:
-            return Known(None, unpacked.media_type)
-        return Known(f"{inside.format}+{unpacked.compression}", unpacked.media_type)
+    async def validate(self, source: FileSource, path: FilePath) -> FileReport:
+        """See the port."""
+        head = await source.read_at(0, min(wire.HEAD, source.size))
+        seconds = self._timeout + source.size / _RATE
+        job = wire.Job(path, source.size, int(seconds) + 1)
+        try:
+            async with self._child() as child, asyncio.timeout(seconds):
+                return await child.inspect(job, head, source)
+        except TimeoutError:
+            return _not_checked(path, f"reading it took longer than {seconds:.0f} s")
+        except ChildLost as lost:
+            return _not_checked(path, str(lost))
 
-    def _ask(self, head: bytes, path: FilePath, *, inside: bool = False) -> Recognised:
-        media_type = self._libmagic.media_type(head)
-        text = naming.is_text(head, media_type)
-        misnamed = text and not inside and naming.BINARY_MODELS.search(path)
-        if misnamed or naming.refuses(media_type, head, path):
-            described = self._libmagic.describe(head)
-            return NotAModel(naming.for_people(described, media_type), media_type)
-        if text:
-            plain = media_type if _TEXTUAL.match(media_type) else "text/plain"
-            return Known(None, naming.of_text(plain, path))
+    @contextlib.asynccontextmanager
+    async def _child(self) -> AsyncIterator[Child]:
+        """A process for one file. After any error, cancellation included, it is ended: what it
+        would still say must not be taken for an answer about the next file."""
+        await self._turn()
+        try:
+            child = self._rested() or await self._started()
+            try:
+                yield child
+            except BaseException:
+                self._end(child)
+                raise
+            if self._closed or child.jobs >= _MOST_JOBS or child.resident > _MOST_RESIDENT:
+                self._end(child)
+            else:
+                self._idle.append(child)
+        finally:
+            self._turns.release()
+
+    async def _turn(self) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise ValidationUnavailable("Too many files wait to be checked; try again.") from None
+
+    def _rested(self) -> Child | None:
+        while self._idle:
+            child = self._idle.pop()
+            if child.alive:
+                return child
+            self._end(child)
         return None
 
-
-class _Libmagic:
-    """libmagic's cookies are not made for several threads: each has its own, made when needed."""
-
-    def __init__(self) -> None:
-        self._local = threading.local()
-
-    def media_type(self, head: bytes) -> str:
-        """RFC 6838 type; that of any bytes where libmagic cannot say."""
-        return self._ask(head, mime=True) or OCTETS
-
-    def describe(self, head: bytes) -> str:
-        """In libmagic's words."""
-        return self._ask(head, mime=False) or "data"
-
-    def _ask(self, head: bytes, *, mime: bool) -> str:
-        kind = "mime" if mime else "text"
-        asked = getattr(self._local, kind, None)
-        if asked is None:
-            asked = magic.Magic(mime=mime)
-            setattr(self._local, kind, asked)
+    async def _started(self) -> Child:
+        child = Child(self._memory)
         try:
-            return str(asked.from_buffer(head))
-        except magic.MagicException:
-            return ""
+            await child.ready()
+        except BaseException:
+            self._end(child)
+            raise
+        return child
+
+    def _end(self, child: Child) -> None:
+        child.end()
+        task = asyncio.get_running_loop().create_task(child.gone())
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
 
-def _empty(path: FilePath) -> FileVerdict:
-    if naming.promises_a_model(path):
-        return _verdict(NotAModel("empty", "application/x-empty"), path)
-    return FileVerdict(naming.of_text("text/plain", path), None)
-
-
-def _shown(path: FilePath) -> str:
-    return path if len(path) <= 100 else f"...{path[-97:]}"
-
-
-def _cut_short(verdict: FileVerdict, path: FilePath, fault: str) -> FileVerdict:
-    message = f"{_shown(path)} {fault}."
-    finding = Finding("file.not_a_model", Severity.CRITICAL, message, path)
-    return FileVerdict(verdict.media_type, None, (finding,))
-
-
-def _verdict(recognised: Recognised, path: FilePath) -> FileVerdict:
-    if isinstance(recognised, Known):
-        return FileVerdict(recognised.media_type, recognised.format)
-    if isinstance(recognised, NotAModel):
-        message = f"{_shown(path)} is {recognised.what}, not a model."
-        finding = Finding("file.not_a_model", Severity.CRITICAL, message, path)
-        return FileVerdict(recognised.media_type, None, (finding,))
-    message = f"{_shown(path)} is in no format that is known here; it was not checked."
-    return FileVerdict(
-        OCTETS, None, (Finding("file.unknown_format", Severity.WARNING, message, path),)
-    )
+def _not_checked(path: FilePath, cause: str) -> FileReport:
+    """What could not be read to its end must not enter."""
+    message = f"{shown(str(path))} could not be checked: {cause}."
+    _log.warning("%s", message)
+    return FileReport(OCTETS, None, (Finding(NOT_CHECKED, Severity.CRITICAL, message, path),))

@@ -122,7 +122,7 @@ def _facts(told: Any) -> Facts:
 
 
 def _storable(value: Any) -> bool:
-    """Numbers that no file honestly has, and that JSON or a data base may not take, are left out."""
+    """Numbers that JSON or a data base may not take, and no honest file has, are left out."""
     if isinstance(value, float):
         return math.isfinite(value)
     return not isinstance(value, int) or abs(value) < 1 << 63

@@ -9,9 +9,9 @@ little is left to be had:
   (RLIMIT_FSIZE);
 * no memory beyond a limit (RLIMIT_AS), no processor time beyond that of the job (RLIMIT_CPU), and
   the service kills it when a job takes too long;
-* on Linux no new privileges, no core dumps, and where the system lets it, user and network
-  namespaces of its own, in which it is nobody and there is no network. Docker's and Kubernetes'
-  usual profiles forbid namespaces: there it does without.
+* on Linux no capabilities and no way to get any, nobody who could trace it, and where the system
+  lets it, user and network namespaces of its own, in which there is no network. Docker's and
+  Kubernetes' usual profiles forbid namespaces: there it does without.
 
 It is no virtual machine: system calls are not filtered, and it runs as the service's user. What
 a system lacks, is left out.
@@ -26,12 +26,10 @@ import contextlib
 import ctypes
 import importlib
 import os
-import pkgutil
 import signal
 import socket
 import sys
 
-import adapters.inspection
 from adapters.inspection import inspect, libmagic, wire
 from adapters.inspection.source import RangedFile, Ranges
 from adapters.inspection.streams import Stream
@@ -51,6 +49,7 @@ _CODECS = "ascii cp437 idna latin-1 punycode raw-unicode-escape unicode-escape u
 _MORE_CODECS = "utf-16-le utf-32 utf-32-be utf-32-le utf-7 utf-8 utf-8-sig cp1252 iso8859-15"
 
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
+_CAPABILITIES = 0x20080522  # version 3 of capset(2)
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 
 
@@ -110,10 +109,7 @@ def _exactly(service: socket.socket, length: int) -> bytes | None:
 
 
 def _import_all() -> None:
-    """Everything that reading any file may need."""
-    for package in pkgutil.walk_packages(adapters.inspection.__path__, "adapters.inspection."):
-        if not package.name.endswith((".worker", ".sandbox", ".validator")):
-            importlib.import_module(package.name)
+    """Everything that reading any file may need beyond what was imported with this module."""
     for name in _LATE:
         importlib.import_module(name)
     for name in f"{_CODECS} {_MORE_CODECS}".split():
@@ -132,6 +128,7 @@ def _lock_down(memory: int, service: socket.socket) -> None:
         with contextlib.suppress(OSError, AttributeError):
             libc = ctypes.CDLL(None, use_errno=True)
             libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
+            libc.capset((ctypes.c_uint32 * 2)(_CAPABILITIES, 0), (ctypes.c_uint32 * 6)())
             libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
             libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
             libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
