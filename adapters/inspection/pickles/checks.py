@@ -1,18 +1,186 @@
-"""To be written."""
+"""The checks of pickles: plain ones, those of joblib, and those of PyTorch before 1.6."""
 
 from __future__ import annotations
 
-from adapters.inspection.report import Notes
-from adapters.inspection.streams import Stream
+from collections.abc import Callable
 
+from adapters.inspection.pickles import opinion
+from adapters.inspection.pickles.facts import note_facts
+from adapters.inspection.pickles.imports import Trust, judge_import
+from adapters.inspection.pickles.machine import Machine
+from adapters.inspection.pickles.torch_legacy import read_legacy
+from adapters.inspection.pickles.trace import Trace
+from adapters.inspection.pickles.values import Cut, Value
+from adapters.inspection.report import Notes, shown
+from adapters.inspection.streams import LimitExceeded, Malformed, Stream
 
-def check_joblib(stream: Stream, notes: Notes) -> None:
-    """To be written."""
+_CODE = "pickle.code_execution"
+_MOST_PICKLES = 1000
+_MOST_LOADED = 64 << 20
+_MOST_SHOWN = 5
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+Reader = Callable[[Stream, Trace], list[Value]]
 
 
 def check_pickle(stream: Stream, notes: Notes) -> None:
-    """To be written."""
+    """A pickle of any protocol, or several one after another, from where the stream stands.
+
+    Raises:
+        Malformed: no unpickler reads it to its end.
+        LimitExceeded: it was not read to its end.
+    """
+    _check(stream, notes, _read_pickles)
+
+
+def check_joblib(stream: Stream, notes: Notes) -> None:
+    """A pickle with raw arrays between its opcodes; otherwise as :func:`check_pickle`."""
+    _check(stream, notes, _read_pickles)
 
 
 def check_torch_legacy(stream: Stream, notes: Notes) -> None:
-    """To be written."""
+    """Five pickles and raw storages, as ``torch.save`` wrote before PyTorch 1.6.
+
+    Raises:
+        Malformed, LimitExceeded: as for :func:`check_pickle`
+    """
+    _check(stream, notes, read_legacy)
+
+
+def _check(stream: Stream, notes: Notes, reader: Reader) -> None:
+    """Notes what was seen also where reading fails: a payload runs before the error."""
+    trace = Trace(notes.budget)
+    start, opcodes = stream.tell(), notes.budget.opcodes
+    roots: list[Value] = []
+    try:
+        roots = reader(stream, trace)
+    finally:
+        few = opcodes - notes.budget.opcodes <= opinion.MOST_OPCODES
+        _read_plainly(stream, start, trace)
+        _note_dangers(trace, notes)
+        if few:
+            _note_second_opinion(stream, start, notes)
+        _note_unknown(trace, notes)
+        _note_nature(trace, notes)
+        note_facts(trace, roots, notes)
+    _check_loaded(stream, trace, notes)
+
+
+def _read_pickles(stream: Stream, trace: Trace) -> list[Value]:
+    roots: list[Value] = []
+    while not roots or not stream.at_end():
+        if len(roots) >= _MOST_PICKLES:
+            raise LimitExceeded(f"has more than {_MOST_PICKLES} pickles", bomb=False)
+        head = stream.peek(4)
+        if roots and head.startswith(_ZIP):
+            raise Malformed("has a ZIP archive behind its end")
+        try:
+            roots.append(Machine(stream, trace).run())
+        except Malformed as error:
+            if not roots or head.startswith(_STARTS):
+                raise
+            trace.doubt(f"it has bytes behind its end that no unpickler reads ({error})")
+            break
+    return roots
+
+
+def _read_plainly(stream: Stream, start: int, trace: Trace) -> None:
+    """Where joblib would pass over an array, ``pickle.load`` takes its bytes for opcodes."""
+    again = stream.again() if trace.arrays else None
+    if again is None:
+        return
+    plain = Trace(trace.budget)
+    try:
+        again.skip(start)
+        Machine(again, plain, arrays=False).run()
+    except (Malformed, LimitExceeded):
+        pass  # the usual end: an array is no pickle
+    for key, found in plain.imports.items():
+        if found.trust is Trust.DANGEROUS:
+            trace.imports.setdefault(key, found)
+
+
+def _note_dangers(trace: Trace, notes: Notes) -> None:
+    for found in trace.imports.values():
+        if found.trust is Trust.DANGEROUS:
+            what = f"loading it would run {found.call}" if found.call else _imports(found.full_name)
+            notes.refuse(_CODE, f"{notes.place}: {what}.")
+    for sentence in trace.dangers:
+        notes.refuse(_CODE, f"{notes.place}: {sentence}.")
+    for sentence in trace.doubts:
+        notes.hold("pickle.doubtful", f"{notes.place}: {sentence}.")
+
+
+def _imports(name: str) -> str:
+    return f"it imports {shown(name)}"
+
+
+def _note_second_opinion(stream: Stream, start: int, notes: Notes) -> None:
+    """Adds what is dangerous to picklescan and nothing but unknown here."""
+    again = stream.again()
+    if again is None or stream.tell() - start > opinion.MOST_BYTES:
+        return
+    again.skip(start)
+    data = again.read(opinion.MOST_BYTES + 1)
+    if len(data) > opinion.MOST_BYTES:
+        return
+    for module, name in opinion.dangerous_imports(data):
+        if judge_import(module, name) is Trust.UNKNOWN and not _carries_code(module):
+            notes.refuse(_CODE, f"{notes.place}: {_imports(f'{module}.{name}')}.")
+
+
+def _carries_code(module: str) -> bool:
+    return module.partition(".")[0] in {"cloudpickle", "dill"}
+
+
+def _note_unknown(trace: Trace, notes: Notes) -> None:
+    for found in trace.imports.values():
+        if found.trust is not Trust.UNKNOWN:
+            continue
+        name = shown(found.full_name)
+        if _carries_code(found.module):
+            reason = "which makes functions or classes of code that the file carries"
+            notes.hold(
+                "pickle.carries_code",
+                f"{notes.place}: it imports {name}, {reason}.",
+                subject=found.full_name,
+            )
+        else:
+            reason = "which is not known here: somebody has to look at what it does"
+            notes.hold(
+                "pickle.unknown_import",
+                f"{notes.place}: it imports {name}, {reason}.",
+                subject=found.full_name,
+            )
+
+
+def _note_nature(trace: Trace, notes: Notes) -> None:
+    sentence = f"{notes.place} is a pickle, which can run code when it is loaded"
+    trusts = {found.trust for found in trace.imports.values()}
+    if trusts - {Trust.ALLOWED} or trace.dangers or trace.doubts:
+        notes.can_carry_code(f"{sentence}.")
+        return
+    names = sorted({shown(found.full_name) for found in trace.imports.values()})
+    more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
+    known = f": {', '.join(names[:_MOST_SHOWN])}{more}" if names else ", none at all"
+    notes.can_carry_code(f"{sentence}; this one imports only names known to be harmless{known}.")
+
+
+def _check_loaded(stream: Stream, trace: Trace, notes: Notes) -> None:
+    """The files inside of a plain pickle of PyTorch's tensors, each of which is loaded as such."""
+    for index, value in enumerate(trace.loaded, 1):
+        data = value if isinstance(value, bytes) else _bytes_at(stream, value)
+        if data is None:
+            notes.not_all_read("loads a file inside it that could not be read")
+            return
+        name = f"storage {index}"
+        notes.inspect(Stream.of_bytes(data), f"{name}.pth", notes.member(name))
+
+
+def _bytes_at(stream: Stream, value: Value) -> bytes | None:
+    again = stream.again()
+    if again is None or not isinstance(value, Cut) or value.count > _MOST_LOADED:
+        return None
+    again.skip(value.at)
+    return again.exactly(value.count)

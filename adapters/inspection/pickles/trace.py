@@ -1,0 +1,197 @@
+"""What loading a pickle would do: what it imports and calls, and what is to be thought of that."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from adapters.inspection.pickles.gadgets import WATCHED_KEYS, call_rule, watch_state
+from adapters.inspection.pickles.import_lists import FUNCTION_MAKERS
+from adapters.inspection.pickles.imports import Trust, judge_import, today
+from adapters.inspection.pickles.values import (
+    OPAQUE,
+    Import,
+    Opaque,
+    Result,
+    Value,
+    rendered,
+    rendered_arguments,
+)
+from adapters.inspection.report import shown
+from adapters.inspection.streams import Budget, LimitExceeded, Malformed
+
+_MOST_IMPORTS = 5000
+_MOST_ACTS = 20
+_MOST_TENSORS = 200_000
+_VERSION = re.compile(r"\d[\w.+-]{0,40}")
+
+# Functions that make an instance of the class they are given first.
+_MAKERS = frozenset({"copyreg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__"})
+
+
+@dataclass(slots=True)
+class Trace:
+    """All pickles of one file together.
+
+    Attributes:
+        dangers: what loading would do that nobody wants, as sentences to follow the place.
+        doubts: what a person has to look at, likewise; an administrator cannot allow it.
+        loaded: what is loaded as a file of its own while this is loaded.
+        storages: the class of each tensor storage of PyTorch by its key.
+        tensors: size and class of the tensors of PyTorch, by what tells them apart.
+    """
+
+    budget: Budget
+    imports: dict[tuple[str, str], Import] = field(default_factory=dict)
+    dangers: dict[str, None] = field(default_factory=dict)
+    doubts: dict[str, None] = field(default_factory=dict)
+    protocol: int = 0
+    persistent_ids: int = 0
+    arrays: bool = False
+    loaded: list[Value] = field(default_factory=list)
+    versions: set[str] = field(default_factory=set)
+    storages: dict[str, str] = field(default_factory=dict)
+    tensors: dict[tuple[str, int, int], str] = field(default_factory=dict)
+
+    def danger(self, sentence: str) -> None:
+        """Notes one that speaks against the file."""
+        if len(self.dangers) < _MOST_ACTS:
+            self.dangers[sentence] = None
+
+    def doubt(self, sentence: str) -> None:
+        """Notes one that a person has to decide about."""
+        if len(self.doubts) < _MOST_ACTS:
+            self.doubts[sentence] = None
+
+    # --- what the machine reports ---------------------------------------------------------------
+
+    def imported(self, module: Value, name: Value, *, mapped: bool) -> Import:
+        """An import.
+
+        Args:
+            mapped: whether Python 3 takes the name for one of Python 2, and its place of today.
+
+        Raises:
+            LimitExceeded: no honest file has that many.
+        """
+        if not isinstance(module, str) or not isinstance(name, str):
+            what = rendered(name if isinstance(module, str) else module)
+            self.danger(f"it imports a name that is put together while it is loaded ({what})")
+            return Import("<computed>", "<computed>", Trust.DANGEROUS, call="")
+        known = self.imports.get((module, name))
+        if known is None:
+            if len(self.imports) >= _MOST_IMPORTS:
+                raise LimitExceeded("imports more names than are looked at", bomb=False)
+            trust = judge_import(module, name)
+            shown_as = today(module, name) if mapped else (module, name)
+            known = self.imports[module, name] = Import(*shown_as, trust)
+        return known
+
+    def extension(self, code: int) -> Value:
+        """An object out of the registry of extensions, which differs from machine to machine."""
+        self.danger(f"it loads what is registered as extension {code}, whatever that is")
+        return Result(None)
+
+    def persistent(self, pid: Value) -> Value:
+        """Something that is kept outside: by PyTorch ("storage", class, key, device, count)."""
+        self.persistent_ids += 1
+        if isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage":
+            _, kind, key = pid[:3]
+            if isinstance(kind, Import) and isinstance(key, str):
+                self.storages.setdefault(key, kind.name)
+                return Result(None, pid)
+        return OPAQUE
+
+    def called(self, function: Value, args: Value, keywords: Value = None) -> Result:
+        """A call, or the making of an instance.
+
+        Raises:
+            Malformed: nothing that can be called.
+        """
+        if isinstance(function, Import):
+            return self._called_import(function, args, keywords)
+        if not isinstance(function, Result):
+            if not isinstance(function, Opaque):
+                raise Malformed("calls what cannot be called")
+            function = Result(None)
+        origin = function.origin
+        if origin is None or origin.trust is not Trust.UNKNOWN:
+            self.danger(f"it calls what an earlier call returned ({rendered(function)})")
+        elif origin.name in FUNCTION_MAKERS:
+            self.danger(f"it runs code that it carries ({rendered(function)})")
+        return Result(origin, args)
+
+    def _called_import(self, function: Import, args: Value, keywords: Value) -> Result:
+        if function.call is None:
+            more = "" if keywords is None else f", **{rendered(keywords)}"
+            arguments = shown(rendered_arguments(args) + more, 200)
+            function.call = f"{shown(function.full_name)}({arguments})"
+        rule = call_rule(function.module, function.name)
+        if rule is not None:
+            rule(self, function, args)
+        first = args[0] if isinstance(args, tuple) and args else None
+        if function.full_name in _MAKERS:
+            return self._made(first, args)
+        if function.full_name == "torch._utils._rebuild_tensor_v2":
+            self._note_tensor(args)
+        return Result(function, args)
+
+    def _made(self, cls: Value, args: Value) -> Result:
+        if isinstance(cls, Import):
+            return Result(cls, args)
+        return self.called(cls, args)
+
+    def built(self, instance: Value, state: Value) -> None:
+        """The state that an instance is given.
+
+        Raises:
+            Malformed: nothing that has a state, or an array is given a second one.
+        """
+        if isinstance(instance, Import):
+            if instance.trust is not Trust.DANGEROUS:
+                self.danger(f"it changes {shown(instance.full_name)} itself, for the whole program")
+            return
+        if not isinstance(instance, Result):
+            raise Malformed("gives a state to what has none")
+        origin = instance.origin
+        if instance.built and origin is not None and origin.name in {"dtype", "NumpyArrayWrapper"}:
+            raise Malformed("gives an array or its type a second state")
+        instance.built = True
+        instance.state = state
+        if origin is not None:
+            watch_state(self, origin, state)
+
+    def changed(self, target: Value) -> None:
+        """Something is added to what is no plain container: an instance of a known class may take
+        it; what was imported must not be changed.
+
+        Raises:
+            Malformed: nothing takes it.
+        """
+        if isinstance(target, Import):
+            self.danger(f"it changes {shown(target.full_name)} itself, for the whole program")
+        elif not isinstance(target, Result):
+            raise Malformed("adds to what cannot be added to")
+
+    def entry(self, key: Value, value: Value) -> None:
+        """An entry of a dict."""
+        if key == "_sklearn_version" and isinstance(value, str) and _VERSION.fullmatch(value):
+            self.versions.add(value)
+        elif isinstance(key, str) and key in WATCHED_KEYS:
+            WATCHED_KEYS[key](self, value)
+
+    def _note_tensor(self, args: Value) -> None:
+        """By the arguments: storage, offset, size, strides."""
+        if not isinstance(args, tuple) or len(args) < 4 or len(self.tensors) >= _MOST_TENSORS:
+            return
+        storage, offset, size = args[:3]
+        pid = storage.args if isinstance(storage, Result) else None
+        if not isinstance(pid, tuple) or len(pid) < 3 or not isinstance(offset, int):
+            return
+        if not isinstance(size, tuple) or not all(type(n) is int and n >= 0 for n in size):
+            return
+        count = 1
+        for length in size[:16]:
+            count = min(count * length, 1 << 62)
+        kind = pid[1].name if isinstance(pid[1], Import) else "?"
+        self.tensors[str(pid[2])[:64], offset, count] = kind
