@@ -134,7 +134,7 @@ class VersionRecord:
             creator=version.creator,
             source=version.source,
             parents=[ParentRecord(parent.model, parent.version) for parent in version.parents],
-            status=validation.status,
+            status=validation.status.value,
             facts=dict(version.facts),
             validation=ValidationRecord.of(validation),
             created_at=version.created_at,

@@ -13,6 +13,7 @@ PICTURES: Mapping[bytes, str] = {
     b"\x89PNG\r\n\x1a\n": "PNG image data",
 }
 MODELS: Mapping[bytes, str] = {b"GGUF": "gguf", b"\x80\x04": "pickle"}
+HELD: Mapping[bytes, str] = {b"\x80\x04\x8c\x04acme\x94\x8c\x03Net\x94\x93": "acme.Net"}
 
 
 class MemoryFileValidator(FileValidator):
@@ -21,13 +22,18 @@ class MemoryFileValidator(FileValidator):
     Args:
         refused: beginnings of files that are no models, and what they are.
         formats: beginnings of models, and their formats.
+        held: beginnings of pickles that import a name nobody knows, and the name.
     """
 
     def __init__(
-        self, refused: Mapping[bytes, str] = PICTURES, formats: Mapping[bytes, str] = MODELS
+        self,
+        refused: Mapping[bytes, str] = PICTURES,
+        formats: Mapping[bytes, str] = MODELS,
+        held: Mapping[bytes, str] = HELD,
     ) -> None:
         self._refused = refused
         self._formats = formats
+        self._held = held
 
     @property
     def engine(self) -> str:
@@ -44,7 +50,19 @@ class MemoryFileValidator(FileValidator):
             for magic, what in self._refused.items()
             if head.startswith(magic)
         )
-        return FileReport("application/octet-stream", found, findings)
+        findings += tuple(
+            Finding(
+                "pickle.unknown_import",
+                Severity.WARNING,
+                f"{path} imports {name}.",
+                path,
+                None,
+                name,
+            )
+            for magic, name in self._held.items()
+            if head.startswith(magic)
+        )
+        return FileReport("application/octet-stream", found, findings, {"size_seen": len(head)})
 
     async def validate(self, source: FileSource, path: FilePath) -> FileReport:
         return await self.sniff(await source.read_at(0, 64 * 1024), path)

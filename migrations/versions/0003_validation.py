@@ -23,13 +23,13 @@ def upgrade() -> None:
     status = sa.Column("status", sa.String(length=20), nullable=False, server_default="ready")
     op.add_column("versions", facts)
     op.add_column("versions", status)
-    op.create_index(op.f("ix_versions_status"), "versions", ["status", "id"])
+    op.create_index(op.f("ix_versions_status_id"), "versions", ["status", "id"])
     op.execute("UPDATE registry SET serves_from = '0003'")
 
 
 def downgrade() -> None:
     op.execute("UPDATE registry SET serves_from = '0001'")
     op.execute("DELETE FROM version_labels WHERE scope = 'facts'")
-    op.drop_index(op.f("ix_versions_status"), "versions")
+    op.drop_index(op.f("ix_versions_status_id"), "versions")
     op.drop_column("versions", "status")
     op.drop_column("versions", "facts")

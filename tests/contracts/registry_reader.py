@@ -19,6 +19,7 @@ from application.records import (
     ModelRecord,
     ParentRecord,
     RegistryStats,
+    ReviewRecord,
     ValidationRecord,
     VersionRecord,
 )
@@ -29,8 +30,18 @@ from domain.errors import (
     VersionNotFound,
 )
 from domain.model import Model
+from domain.validation import (
+    Coverage,
+    Decision,
+    Finding,
+    PolicyName,
+    Review,
+    Severity,
+    Validation,
+    Verdict,
+)
 from domain.values import AliasName, FilePath, Latest, ModelName, VersionNumber
-from domain.version import Finding, Manifest, Parent, Severity, Validation, Verdict
+from domain.version import Manifest, Parent
 from tests.support.registry import (
     EPOCH,
     Registry,
@@ -128,7 +139,9 @@ class RegistryReaderContract:
 
     async def test_a_version_with_all_that_is_known_of_it(self, registry: Registry) -> None:
         model = await register(registry)
-        finding = Finding("file.odd", Severity.WARNING, "It is odd.", FilePath("0.bin"))
+        finding = Finding(
+            "file.odd", Severity.WARNING, "It is odd.", FilePath("0.bin"), "data.pkl", "acme.Net"
+        )
         version = await publish(
             registry,
             model,
@@ -138,7 +151,17 @@ class RegistryReaderContract:
             tags={"team": "blue"},
             source="git:abc",
             parents=(Parent(ModelName("base"), VersionNumber(4)),),
-            validation=Validation(Verdict.WARN, "magic 5", (finding,)),
+            validation=Validation(
+                Verdict.REVIEW,
+                PolicyName.STANDARD,
+                "scanner 5",
+                "2026-11-24",
+                Coverage.PARTIAL,
+                (finding,),
+                EPOCH,
+                (Review(Verdict.REVIEW, Decision.ACCEPT, "It is ours.", "eve", EPOCH),),
+            ),
+            facts={"parameters": 7, "dtypes": ["F16", "F32"], "framework": "pt"},
         )
         await point(registry, model, "b", 1)
         await point(registry, model, "a", 1)
@@ -157,8 +180,21 @@ class RegistryReaderContract:
             creator="ada",
             source="git:abc",
             parents=[ParentRecord("base", 4)],
+            status="ready",
+            facts={"parameters": 7, "dtypes": ["F16", "F32"], "framework": "pt"},
             validation=ValidationRecord(
-                "warn", "magic 5", [FindingRecord("file.odd", "warning", "It is odd.", "0.bin")]
+                verdict="review",
+                policy="standard",
+                scanner="scanner 5",
+                ruleset="2026-11-24",
+                coverage="partial",
+                findings=[
+                    FindingRecord(
+                        "file.odd", "warning", "It is odd.", "0.bin", "data.pkl", "acme.Net"
+                    )
+                ],
+                checked_at=EPOCH,
+                reviews=[ReviewRecord("review", "accept", "It is ours.", "eve", EPOCH)],
             ),
             created_at=EPOCH + timedelta(seconds=1),
             updated_at=EPOCH + timedelta(seconds=1),

@@ -39,8 +39,9 @@ from domain.errors import (
     ModelyardError,
     StoreUnavailable,
 )
+from domain.validation import PolicyName
 from domain.values import AliasName, FilePath, ModelName, VersionNumber, parse_reference
-from domain.version import Parent, ValidationMode, VersionDetails
+from domain.version import Parent, VersionDetails
 from entrypoints.container import Container, build_container, migrate
 from entrypoints.settings import Settings
 from tests.support.server import environment_for
@@ -63,7 +64,7 @@ def _container(root: Path) -> Container:
             _env_file=None,
             database_url=f"sqlite:///{root / 'modelyard.db'}",
             model_storage_path=root / "artifacts",
-            validation=ValidationMode.OFF,
+            validation_policy=PolicyName.REPORT,
         )
     )
 
@@ -81,6 +82,7 @@ def run(container: Container, work: Callable[[], Awaitable[T]]) -> T:
         try:
             return await work()
         finally:
+            await container.validator().close()
             await container.database().close()
 
     return anyio.run(scoped)
@@ -464,7 +466,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "summary cut short": lambda f: os.truncate(f / "export.json", 40),
     "summary of another format": lambda f: _edit(f / "export.json", b"modelyard-export", b"tar"),
     "summary from the future": lambda f: _edit(
-        f / "export.json", b'"format_version":1', b'"format_version":2'
+        f / "export.json", b'"format_version":2', b'"format_version":3'
     ),
     "summary that names another file": lambda f: _edit(
         f / "export.json", b'"models/', b'"../models/'
@@ -489,13 +491,13 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "a number beyond the last": _forge(b'"number":1', b'"number":2000000000'),
     "a size that is negative": _forge(b'"size":5', b'"size":-5'),
     "a media type that breaks a header": _forge(
-        b'"media_type":"application/octet-stream"', b'"media_type":"a/b\\r\\nX-Evil: 1"'
+        b'"media_type":"text/plain"', b'"media_type":"a/b\\r\\nX-Evil: 1"'
     ),
     "a media type that no header carries": _forge(
-        b'"media_type":"application/octet-stream"', '"media_type":"a/日"'.encode()
+        b'"media_type":"text/plain"', '"media_type":"a/日"'.encode()
     ),
     "a format with a control character": _forge(b'"format":null', b'"format":"onnx\\u0007"'),
-    "half of a surrogate pair": _forge(b'"engine":null', b'"engine":"\\ud800"'),
+    "half of a surrogate pair": _forge(b'"source":null', b'"source":"\\ud800"'),
     "an unknown kind": _forge(b'"kind":"model"', b'"kind":"user"'),
     "an alias with another history": _forge(
         b'"updated_by":"eve","version":1}', b'"updated_by":"eve","version":3}'

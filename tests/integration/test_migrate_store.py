@@ -25,8 +25,8 @@ from application.ports import BlobInfo
 from application.publishing import IncomingFile, PublishDetails, Published, PublishVersion
 from application.versions import DeleteVersion
 from domain.errors import DatabaseOfAnother, StoreOfAnother
+from domain.validation import PolicyName
 from domain.values import AliasName, Digest, FilePath, ModelName, VersionNumber
-from domain.version import ValidationMode
 from entrypoints.container import Container, build_container, migrate
 from entrypoints.settings import Settings
 from tests.contracts.uploads import an_upload
@@ -55,7 +55,9 @@ class Spot:
             "model_storage_method": self.method,
         }
         container = build_container(
-            Settings(_env_file=None, lock_method="none", validation=ValidationMode.OFF, **settings)  # type: ignore[arg-type]
+            Settings(
+                _env_file=None, lock_method="none", validation_policy=PolicyName.REPORT, **settings
+            )  # type: ignore[arg-type]
         )
         if migrate.current(container.database()) is None:
             migrate.upgrade(container.database())

@@ -32,6 +32,7 @@ from application.filters import (
 from application.page_tokens import write_token
 from application.ports.registry_reader import Page, PageRequest
 from domain.errors import InvalidPageToken
+from domain.validation import PolicyName, Validation, Verdict
 from domain.values import AliasName, FilePath, ModelName
 from domain.version import Manifest
 from tests.integration.conftest import Fresh
@@ -83,6 +84,8 @@ def publishes(draw: st.DrawFn) -> Publish:
         "tags": draw(_maps(STORED)),
         "metrics": draw(_maps(NUMBERS.map(float))),
         "parameters": draw(_maps(STORED | NUMBERS | st.booleans() | st.none())),
+        "facts": draw(_maps(STORED | NUMBERS | st.booleans() | st.lists(STORED, max_size=2))),
+        "validation": Validation(draw(st.sampled_from(Verdict)), PolicyName.STANDARD),
         "creator": draw(st.sampled_from(["ada", "Eve"])),
         "created_at": draw(TIMES),
         "manifest": draw(MANIFESTS),
@@ -138,6 +141,8 @@ VERSION_FILTERS = _filters(
         *COMMON,
         _on(_key_of(Scope.METRICS), NUMBERS, text=False),
         _on(_key_of(Scope.PARAMETERS), STORED | NUMBERS | st.booleans(), text=True),
+        _on(_key_of(Scope.FACTS), STORED | NUMBERS | st.booleans(), text=True),
+        _on(_attribute("status"), st.sampled_from(["", "quarantined", "ready"]), text=True),
         _on(_attribute("model"), MODEL_NAMES, text=True),
         _on(_attribute("format"), st.sampled_from(["", "a", "b", "onnx"]), text=True),
         _on(st.one_of(_attribute("version"), _attribute("size")), NUMBERS, text=False),
@@ -156,7 +161,7 @@ def _orders(*fields: st.SearchStrategy[Field]) -> st.SearchStrategy[tuple[OrderT
 
 VERSION_ORDERS = _orders(
     _key_of(Scope.METRICS),
-    *map(_attribute, ("model", "version", "creator", "created_at", "size", "format")),
+    *map(_attribute, ("model", "version", "creator", "created_at", "size", "format", "status")),
 )
 MODEL_ORDERS = _orders(*map(_attribute, ("name", "creator", "created_at", "updated_at")))
 

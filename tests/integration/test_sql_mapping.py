@@ -19,17 +19,18 @@ from application.times import micros, moment
 from domain.alias import Alias, AliasMove
 from domain.model import Model
 from domain.upload import Segment, Upload, UploadMetadata
-from domain.values import AliasName, Digest, FilePath, ModelName, VersionNumber
-from domain.version import (
-    FileEntry,
+from domain.validation import (
+    Coverage,
+    Decision,
     Finding,
-    Manifest,
-    Parent,
+    PolicyName,
+    Review,
     Severity,
     Validation,
     Verdict,
-    Version,
 )
+from domain.values import AliasName, Digest, FilePath, ModelName, VersionNumber
+from domain.version import FileEntry, Manifest, Parent, Version
 from tests.integration.conftest import Fresh
 from tests.support.aio import Loop
 from tests.support.registry import Registry
@@ -48,12 +49,26 @@ SIZES = st.integers(0, 2**45)
 
 FILES = st.builds(FileEntry, PATHS, SIZES, DIGESTS, WORDS, st.none() | WORDS)
 MANIFESTS = st.lists(FILES, min_size=1, max_size=4, unique_by=lambda f: f.path).map(Manifest.of)
-FINDINGS = st.builds(Finding, WORDS, st.sampled_from(Severity), TEXTS, PATHS)
+OPTIONAL = st.none() | TEXTS
+FINDINGS = st.builds(Finding, WORDS, st.sampled_from(Severity), TEXTS, PATHS, OPTIONAL, OPTIONAL)
+REVIEWS = st.builds(
+    Review, st.sampled_from(Verdict), st.sampled_from(Decision), TEXTS, WORDS, TIMES
+)
 VALIDATIONS = st.builds(
     Validation,
     st.sampled_from(Verdict),
-    st.none() | TEXTS,
+    st.none() | st.sampled_from(PolicyName),
+    OPTIONAL,
+    OPTIONAL,
+    st.sampled_from(Coverage),
     st.lists(FINDINGS, max_size=2).map(tuple),
+    st.none() | TIMES,
+    st.lists(REVIEWS, max_size=2).map(tuple),
+)
+FACTS = st.dictionaries(
+    KEYS,
+    st.booleans() | st.integers(-(2**63 - 1), 2**63 - 1) | FLOATS | TEXTS | st.lists(TEXTS),
+    max_size=4,
 )
 PARENTS = st.lists(st.builds(Parent, WORDS.map(ModelName), NUMBERS), max_size=2).map(tuple)
 MODELS = st.builds(
@@ -80,6 +95,7 @@ def versions_of(model: Model) -> st.SearchStrategy[Version]:
         created_at=TIMES,
         updated_at=TIMES,
         validation=VALIDATIONS,
+        facts=FACTS,
         description=TEXTS,
         parameters=st.dictionaries(KEYS, SCALARS, max_size=4),
         metrics=st.dictionaries(KEYS, FLOATS, max_size=4),

@@ -78,7 +78,9 @@ def _main() -> None:
         right = judgement.verdict in sample.verdicts
         wrong += not right
         if "-v" in sys.argv or not right:
-            print(f"{sample.name}: {judgement.verdict} (right: {'|'.join(sample.verdicts)})", end="")
+            print(
+                f"{sample.name}: {judgement.verdict} (right: {'|'.join(sample.verdicts)})", end=""
+            )
             print(f" {took * 1000:.1f} ms {judgement.facts}")
             for finding in judgement.findings:
                 print(f"    {finding.severity} {finding.code}: {finding.message}")

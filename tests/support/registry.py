@@ -41,8 +41,9 @@ from domain.alias import Alias, AliasMove
 from domain.errors import AliasNotFound
 from domain.events import Event
 from domain.model import Model, RetiredName
+from domain.validation import Validation, Verdict
 from domain.values import AliasName, Digest, FilePath, ModelName, VersionNumber
-from domain.version import FileEntry, Manifest, Validation, Verdict, Version
+from domain.version import FileEntry, Manifest, Version
 
 EPOCH = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -202,7 +203,8 @@ def a_version(model: Model, number: int, **fields: Any) -> Version:
         creator="ada",
         created_at=EPOCH + timedelta(seconds=number),
         updated_at=EPOCH + timedelta(seconds=number),
-        validation=Validation(Verdict.ACCEPT, "test 1"),
+        validation=Validation(Verdict.ACCEPT, scanner="test 1"),
+        facts={},
     )
     return replace(version, **fields)
 

@@ -25,6 +25,7 @@ from domain.errors import (
     VersionInUse,
 )
 from domain.model import Model, RetiredName
+from domain.validation import Validation, Verdict
 from domain.values import (
     MAX_DESCRIPTION,
     MAX_VERSION,
@@ -34,18 +35,7 @@ from domain.values import (
     ModelName,
     VersionNumber,
 )
-from domain.version import (
-    FileEntry,
-    Finding,
-    Manifest,
-    Parent,
-    Severity,
-    Validation,
-    ValidationMode,
-    Verdict,
-    Version,
-    VersionDetails,
-)
+from domain.version import FileEntry, Manifest, Parent, Version, VersionDetails
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MOMENTS = st.integers(-1_000, 1_000).map(lambda seconds: START + timedelta(seconds=seconds))
@@ -74,6 +64,7 @@ def a_version(**details: object) -> Version:
         number=VersionNumber(1),
         manifest=Manifest.of([an_entry("model.bin")]),
         validation=Validation(Verdict.UNCHECKED),
+        facts={},
         creator="ada",
         at=START,
     )
@@ -281,35 +272,6 @@ def test_the_digest_changes_with_any_path_or_content() -> None:
         [an_entry("a", b"1"), an_entry("b", b"1")],
     ]
     assert len({Manifest.of(entries).digest for entries in manifests}) == len(manifests)
-
-
-# --- validation ---------------------------------------------------------------------------------
-
-
-def findings(*severities: Severity) -> list[Finding]:
-    return [Finding("file.odd", severity, "It is odd.", FilePath("x")) for severity in severities]
-
-
-@pytest.mark.parametrize(
-    ("mode", "severities", "verdict"),
-    [
-        (ValidationMode.ENFORCE, [], Verdict.ACCEPT),
-        (ValidationMode.ENFORCE, [Severity.INFO, Severity.WARNING], Verdict.ACCEPT),
-        (ValidationMode.WARN, [], Verdict.ACCEPT),
-        (ValidationMode.WARN, [Severity.WARNING], Verdict.ACCEPT),
-        (ValidationMode.WARN, [Severity.INFO, Severity.CRITICAL], Verdict.WARN),
-    ],
-)
-def test_only_a_critical_finding_turns_acceptance_into_a_warning(
-    mode: ValidationMode, severities: list[Severity], verdict: Verdict
-) -> None:
-    found = findings(*severities)
-    assert Validation.of(mode, "engine 1", found) == Validation(verdict, "engine 1", tuple(found))
-
-
-def test_with_validation_off_no_engine_is_credited() -> None:
-    critical = findings(Severity.CRITICAL)
-    assert Validation.of(ValidationMode.OFF, "engine 1", critical) == Validation(Verdict.UNCHECKED)
 
 
 # --- versions -----------------------------------------------------------------------------------

@@ -173,6 +173,7 @@ IN_SCOPE: dict[Scope, st.SearchStrategy[Any]] = {
     Scope.TAGS: ATTRIBUTES[str],
     Scope.METRICS: FLOATS,
     Scope.PARAMETERS: ATTRIBUTES[str] | st.booleans() | ATTRIBUTES[int] | FLOATS,
+    Scope.FACTS: ATTRIBUTES[str] | st.booleans() | ATTRIBUTES[int] | FLOATS,
     Scope.ALIAS: ATTRIBUTES[str],
 }
 
@@ -332,7 +333,7 @@ def test_a_key_that_is_odd_is_answered_with_how_it_is_written(text: str) -> None
 
 @pytest.mark.parametrize("text", ["nme", "alias", "tags.a", "parameters.a desc"])
 def test_what_cannot_be_ordered_by_is_answered_with_what_can(text: str) -> None:
-    fields = "model, version, creator, created_at, updated_at, size, format, metrics.key"
+    fields = "model, version, creator, created_at, updated_at, size, format, status, metrics.key"
     with pytest.raises(InvalidOrder, match=f"cannot be ordered by; there are {fields} "):
         parse_order(text, VERSIONS)
     fields = "name, creator, created_at, updated_at"

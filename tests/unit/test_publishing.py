@@ -31,13 +31,16 @@ from domain.errors import (
     LockTimeout,
     ModelNotFound,
     ModelyardError,
+    NoModel,
     ParentNotFound,
     RequestTooLarge,
     StoreFull,
     UploadInterrupted,
     VersionNotFound,
+    VersionQuarantined,
 )
 from domain.events import AliasMoved, ModelRegistered, VersionPublished
+from domain.validation import PolicyName
 from domain.values import (
     MAX_ALIASES_PER_PUBLISH,
     MAX_FILES,
@@ -47,9 +50,10 @@ from domain.values import (
     ModelName,
     VersionNumber,
 )
-from domain.version import Parent, ValidationMode
+from domain.version import Parent
 from tests.unit.in_memory import (
     CAPACITY,
+    HELD,
     JPEG,
     Part,
     Registry,
@@ -73,11 +77,21 @@ async def registry() -> Registry:
     return registry
 
 
+@pytest.fixture
+async def standard() -> Registry:
+    """The same, and it enforces the standard policy."""
+    registry = Registry(policy=PolicyName.STANDARD)
+    await registry.register()
+    registry.events.clear()
+    return registry
+
+
 async def check_that_nothing_happened(registry: Registry) -> None:
     registry.check_nothing_is_held()
     assert registry.events == []
     assert await registry.numbers() == []
-    assert (await registry.publish()).version.record.version == 1  # no number was taken
+    published = await registry.publish(a_file("model.gguf", b"GGUF"))
+    assert published.version.record.version == 1  # no number was taken
 
 
 # --- what comes of it ---------------------------------------------------------------------------
@@ -113,7 +127,7 @@ async def test_a_published_version_is_all_that_was_said_and_sent(registry: Regis
     ]
     assert record.size == 18
     assert record.created_at == record.updated_at == registry.clock.now()
-    assert (record.validation.verdict, record.validation.engine) == ("accept", "memory 1")
+    assert (record.validation.policy, record.validation.scanner) == ("report", "memory 1")
 
 
 async def test_while_others_wait_it_looks_for_all_its_blobs_at_once(registry: Registry) -> None:
@@ -267,11 +281,11 @@ REFUSALS: dict[str, tuple[Callable[[], list[Part]], type[ModelyardError]]] = {
 
 @pytest.mark.parametrize(("parts", "error"), REFUSALS.values(), ids=REFUSALS)
 async def test_a_refused_publish_leaves_nothing_and_takes_no_number(
-    registry: Registry, parts: Callable[[], list[Part]], error: type[ModelyardError]
+    standard: Registry, parts: Callable[[], list[Part]], error: type[ModelyardError]
 ) -> None:
     with pytest.raises(error):
-        await registry.publish(*parts())
-    await check_that_nothing_happened(registry)
+        await standard.publish(*parts())
+    await check_that_nothing_happened(standard)
 
 
 async def test_the_highest_number_of_files_is_taken(registry: Registry) -> None:
@@ -339,7 +353,7 @@ async def test_a_full_store_refuses_and_keeps_nothing() -> None:
 # --- what they are ------------------------------------------------------------------------------
 
 
-async def test_a_large_picture_is_refused_while_it_is_arriving(registry: Registry) -> None:
+async def test_a_large_picture_is_refused_while_it_is_arriving(standard: Registry) -> None:
     read = 0
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -349,37 +363,52 @@ async def test_a_large_picture_is_refused_while_it_is_arriving(registry: Registr
             yield chunk
 
     with pytest.raises(FileNotAModel, match="JPEG") as refusal:
-        await registry.publish(IncomingFile(FilePath("pets/cat.jpg"), chunks()))
+        await standard.publish(IncomingFile(FilePath("pets/cat.jpg"), chunks()))
     assert [field.pointer for field in refusal.value.errors] == ["/files/pets~1cat.jpg"]
     assert read == 2
-    await check_that_nothing_happened(registry)
+    await check_that_nothing_happened(standard)
 
 
-async def test_an_uploaded_blob_is_looked_at_as_well(registry: Registry) -> None:
-    await registry.upload(JPEG)
+async def test_an_uploaded_blob_is_looked_at_as_well(standard: Registry) -> None:
+    await standard.upload(JPEG)
     with pytest.raises(FileNotAModel):
-        await registry.publish(UploadedFile(FilePath("model.bin"), digest_of(JPEG)))
-    assert await registry.numbers() == []
+        await standard.publish(UploadedFile(FilePath("model.bin"), digest_of(JPEG)))
+    assert await standard.numbers() == []
 
 
-async def test_a_service_that_only_warns_lets_a_picture_in_and_keeps_the_finding() -> None:
-    registry = Registry(mode=ValidationMode.WARN)
+async def test_companions_without_a_model_are_no_version(standard: Registry) -> None:
+    with pytest.raises(NoModel, match=r"README\.md, config\.json") as refusal:
+        await standard.publish(a_file("README.md"), a_file("config.json"))
+    assert refusal.value.code == "version.no_model"
+    await check_that_nothing_happened(standard)
+    published = await standard.publish(a_file("README.md"), a_file("m.gguf", b"GGUF"))
+    assert published.version.record.status == "ready"
+
+
+async def test_a_service_that_only_reports_flags_a_version_without_a_model(
+    registry: Registry,
+) -> None:
+    record = (await registry.publish(a_file("README.md"))).version.record
+    assert (record.validation.verdict, record.status) == ("reject", "ready")
+    assert [finding.code for finding in record.validation.findings] == ["version.no_model"]
+
+
+async def test_a_version_that_would_be_held_takes_no_alias(standard: Registry) -> None:
+    held = a_file("m.pkl", HELD)
+    with pytest.raises(VersionQuarantined, match="imports acme"):
+        await standard.publish(held, details(aliases=["champion"]))
+    await check_that_nothing_happened(standard)
+
+
+async def test_a_service_that_only_reports_lets_a_picture_in_and_keeps_the_finding() -> None:
+    registry = Registry(policy=PolicyName.REPORT)
     await registry.register()
     published = await registry.publish(a_file("cat.jpg", JPEG, b"x" * KIB_64), a_file("model"))
-    validation = published.version.record.validation
-    assert (validation.verdict, validation.engine) == ("warn", "memory 1")
-    assert [(f.code, f.severity, f.path) for f in validation.findings] == [
+    record = published.version.record
+    assert (record.validation.verdict, record.status) == ("reject", "ready")
+    assert [(f.code, f.severity, f.path) for f in record.validation.findings] == [
         ("file.not_a_model", "critical", "cat.jpg")
     ]
-
-
-async def test_a_service_that_does_not_look_says_so() -> None:
-    registry = Registry(mode=ValidationMode.OFF)
-    await registry.register()
-    published = await registry.publish(a_file("cat.jpg", JPEG), a_file("w.gguf", b"GGUF"))
-    validation = published.version.record.validation
-    assert (validation.verdict, validation.engine, validation.findings) == ("unchecked", None, [])
-    assert {file.format for file in published.version.record.files} == {None}
 
 
 # --- aliases ------------------------------------------------------------------------------------
@@ -484,10 +513,10 @@ async def test_a_key_is_for_one_model_and_one_user(registry: Registry) -> None:
     assert await registry.numbers("fraud") == []
 
 
-async def test_a_refused_request_does_not_use_up_its_key(registry: Registry) -> None:
+async def test_a_refused_request_does_not_use_up_its_key(standard: Registry) -> None:
     with pytest.raises(FileNotAModel):
-        await registry.publish(a_file("a", JPEG), key="k")
-    assert not (await registry.publish(a_file("a", b"model"), key="k")).replayed
+        await standard.publish(a_file("a", JPEG), key="k")
+    assert not (await standard.publish(a_file("a", b"GGUF"), key="k")).replayed
 
 
 async def test_a_replay_of_a_version_that_was_deleted_does_not_publish_it_again(
