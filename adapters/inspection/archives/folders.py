@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from adapters.inspection.archives.zip_directory import name_fault
-from adapters.inspection.report import Notes, shown
+from adapters.inspection.report import MOST_ENTRY, Notes, shown
 from adapters.inspection.streams import Malformed, Stream
 from domain.validation import (
     EXTERNAL_DATA,
     NOT_A_MODEL,
     UNKNOWN_FORMAT,
     FileReport,
-    Finding,
     merged,
 )
 
@@ -60,6 +59,13 @@ class Folder:
     _seen: dict[str, str] = field(default_factory=dict)
     _links: dict[str, str] = field(default_factory=dict)
     _folders: set[str] = field(default_factory=set)
+    _located: dict[str, str] = field(default_factory=dict)
+
+    def member(self, name: str) -> Notes:
+        """Notes about one of the members; the location shows no characters that do harm."""
+        inside = self.notes.member(shown(name, MOST_ENTRY))
+        self._located[inside.location] = posixpath.normpath(name)
+        return inside
 
     def enter(self, name: str, *, folder: bool = False) -> None:
         """Judges the name of a member, before anything else is done with it."""
@@ -81,7 +87,7 @@ class Folder:
         Raises:
             LimitExceeded
         """
-        inside = self.notes.member(name)
+        inside = self.member(name)
         try:
             self.notes.inspect(opened(), name, inside)
         except Malformed as error:
@@ -168,11 +174,10 @@ class Folder:
     def _excuse_raw(self) -> None:
         """Raw bytes that a model in the archive needs, or that stand where they belong."""
         needed = set(self._external_data())
-        start = f"{self.notes.location}/" if self.notes.location else ""
         findings = self.notes.findings
         for finding in [each for each in findings if each.code == UNKNOWN_FORMAT]:
-            name = _inner(finding, start)
-            if name is not None and (posixpath.normpath(name) in needed or self.raw(name)):
+            name = self._located.get(finding.location or "")
+            if name is not None and (name in needed or self.raw(name)):
                 findings.remove(finding)
 
     def _external_data(self) -> Iterator[str]:
@@ -203,10 +208,3 @@ def _leaves(place: str) -> bool:
 def _above(name: str) -> Iterator[str]:
     while name := posixpath.dirname(name):
         yield name
-
-
-def _inner(finding: Finding, start: str) -> str | None:
-    location = finding.location
-    if location is None or not location.startswith(start):
-        return None
-    return location[len(start) :]

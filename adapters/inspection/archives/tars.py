@@ -123,7 +123,7 @@ def _number(text: bytes) -> int:
 
 
 def _text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")
+    return data.decode("utf-8", "replace")
 
 
 def _records(data: bytes) -> dict[str, str]:
@@ -172,15 +172,14 @@ def _opener(stream: Stream, start: int, size: int) -> Callable[[], Stream]:
     def opened() -> Stream:
         if size <= MOST_IN_MEMORY:
             return Stream.of_bytes(stream.exactly(size))
-        if stream.seekable:
-            stream.skip(size)
+        whole = stream.again() if stream.seekable else None
+        if whole is not None:
+            file = whole.file
 
-            def again() -> BinaryIO:
-                return io.BufferedReader(Window(whole, start, size), BLOCK)
+            def window() -> BinaryIO:
+                return io.BufferedReader(Window(file, start, size), BLOCK)
 
-            again_stream = stream.again()
-            whole = stream.file if again_stream is None else again_stream.file
-            return Stream(again(), size, seekable=True, reopen=again)
+            return Stream(window(), size, seekable=True, reopen=window)
         return Stream(io.BufferedReader(_Slice(stream, size), BLOCK), size, seekable=False)
 
     return opened

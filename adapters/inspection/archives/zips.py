@@ -140,7 +140,7 @@ def _check_member(entry: Entry, kind: str | None, archive: _Archive, folder: Fol
     torch = kind in torch_zip.KINDS
     if torch and torch_zip.is_storage(name):
         return
-    inside = folder.notes.member(name)
+    inside = folder.member(name)
     try:
         if entry.is_link:
             folder.link(name, archive.open(entry).read(_MOST_CONFIG).decode("utf-8", "replace"))
@@ -163,13 +163,13 @@ def _finish(kind: str | None, archive: _Archive, folder: Folder) -> None:
         torch_zip.describe(kind, folder)
     elif kind == "keras-v3":
         config, metadata = archive.read("config.json"), archive.read("metadata.json")
-        inside = notes.member("config.json")
+        inside = folder.member("config.json")
         check_keras_files(config or b"", metadata or b"", inside)
         notes.facts.update(inside.facts)
         inside.format = "keras-v3"
         folder.keep("config.json", inside)
     elif kind == "skops":
-        inside = notes.member("schema.json")
+        inside = folder.member("schema.json")
         check_schema(archive.read("schema.json") or b"", inside)
         notes.facts.update(inside.facts)
         inside.format = "skops"
