@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from adapters.inspection.archives.compression import check_compressed
 from adapters.inspection.archives.tars import check_tar
-from adapters.inspection.archives.zips import check_zip
+from adapters.inspection.archives.zips import check_zip, zip_at_end
 from adapters.inspection.formats.boosters import (
     check_lightgbm,
     check_xgboost_binary,
@@ -132,6 +132,16 @@ def _inspect(stream: Stream, name: str, notes: Notes) -> None:
         message = f"{notes.place} was recognised as {known.format}, but not looked into further."
         notes.tell("format.not_inspected", message)
     check_name(name, notes)
+    if known.format != "zip":
+        _check_end(stream, notes)
+
+
+def _check_end(stream: Stream, notes: Notes) -> None:
+    """Whether another tool would take the end of the file for an archive, and load that."""
+    again = stream.again() if stream.seekable and stream.size else None
+    if again is not None and zip_at_end(again.sought(), stream.size or 0):
+        message = f"{notes.place} ends as a ZIP archive: what it holds depends on who opens it."
+        notes.refuse("file.polyglot", message)
 
 
 def _note_limit(error: LimitExceeded, notes: Notes) -> None:
