@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help run test format lint imports hosts check bench chaos build image-run image-check lock clean
+.PHONY: help run test format lint imports hosts check bench chaos fuzz build image-run image-check lock clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ bench: .venv/.dev ## Measure the service; takes a while
 
 chaos: .venv/.dev ## Publish while one server after another fails, and look at what came of it
 	@$(BIN)/python -m benchmarks.chaos $(ARGS)
+
+fuzz: .venv/.dev ## Have broken model files checked; make fuzz ARGS="--count 20000 --seed 1"
+	@$(BIN)/python -m tests.support.mutations $(ARGS)
 
 build: ## Build the image; without a Docker daemon it says so and goes on
 	@if $(DOCKER) info >/dev/null 2>&1; then $(DOCKER) build --tag $(IMAGE) .; \
