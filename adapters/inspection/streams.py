@@ -61,6 +61,18 @@ class Budget:
         if self.output < 0:
             raise LimitExceeded(f"expands to more than {self.RATIO} times its size")
 
+    def take_opcodes(self, most: int) -> int:
+        """Takes some instructions of a pickle at once; what is not used is to be put back.
+
+        Raises:
+            LimitExceeded: there are none left.
+        """
+        if self.opcodes <= 0:
+            raise LimitExceeded("has more instructions than are followed", bomb=False)
+        taken = min(most, self.opcodes)
+        self.opcodes -= taken
+        return taken
+
     def spend_members(self, count: int = 1) -> None:
         """Charges members of archives.
 

@@ -97,13 +97,13 @@ def _read_plainly(stream: Stream, start: int, trace: Trace) -> None:
     except (Malformed, LimitExceeded):
         pass  # the usual end: an array is no pickle
     for key, found in plain.imports.items():
-        if found.trust is Trust.DANGEROUS:
+        if found.dangerous:
             trace.imports.setdefault(key, found)
 
 
 def _note_dangers(trace: Trace, notes: Notes) -> None:
     for found in trace.imports.values():
-        if found.trust is Trust.DANGEROUS:
+        if found.dangerous:
             what = f"loading it would run {found.call}" if found.call else _imports(found.full_name)
             notes.refuse(_CODE, f"{notes.place}: {what}.")
     for sentence in trace.dangers:
@@ -157,8 +157,9 @@ def _note_unknown(trace: Trace, notes: Notes) -> None:
 
 def _note_nature(trace: Trace, notes: Notes) -> None:
     sentence = f"{notes.place} is a pickle, which can run code when it is loaded"
-    trusts = {found.trust for found in trace.imports.values()}
-    if trusts - {Trust.ALLOWED} or trace.dangers or trace.doubts:
+    imports = trace.imports.values()
+    unknown = any(each.dangerous or each.trust is Trust.UNKNOWN for each in imports)
+    if unknown or trace.dangers or trace.doubts:
         notes.can_carry_code(f"{sentence}.")
         return
     names = sorted({shown(found.full_name) for found in trace.imports.values()})

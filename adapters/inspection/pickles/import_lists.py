@@ -111,7 +111,9 @@ ALLOWED = frozenset[tuple[str, str]]().union(
     _names("copy_reg", "_reconstructor __newobj__ __newobj_ex__"),
     _names("_codecs", "encode"),
     _names("datetime", "datetime date time timedelta timezone"),
-    _names("zoneinfo", "ZoneInfo._unpickle"),
+    _names("zoneinfo", "ZoneInfo"),
+    _names("pytz", "_UTC _p"),
+    _names("dateutil.tz.tz", "tzutc tzoffset tzlocal"),
     _names("decimal", "Decimal"),
     _names("_decimal", "Decimal"),
     _names("fractions", "Fraction"),
@@ -160,6 +162,7 @@ ALLOWED = frozenset[tuple[str, str]]().union(
     _names("scipy.interpolate._interpolate", "interp1d"),
     _names("scipy.interpolate.interpolate", "interp1d"),
     _names("scipy.special._ufuncs", "expit logit erf erfc gammaln digamma boxcox boxcox1p"),
+    _names("scipy._lib.array_api_compat.numpy._aliases", "asarray"),
     _names("pandas._libs.internals", "_unpickle_block BlockManager"),
     _names("pandas.core.internals.managers", "BlockManager SingleBlockManager"),
     _names("pandas.core.internals.blocks", "new_block new_block_2d"),
@@ -203,9 +206,10 @@ ALLOWED_BELOW: dict[str, str] = {
     "sklearn.metrics": r"[a-z]\w+",
     "sklearn.feature_selection": r"(?:f_\w+|chi2|mutual_info_\w+|r_regression)",
     "sklearn.feature_extraction.text": r"(?:strip_\w+|_preprocess|_analyze)",
+    "sklearn.cluster._kmeans": r"_kmeans_\w+",
     "sklearn": r"__pyx_unpickle_[A-Z]\w*",
     "scipy": r"__pyx_unpickle_[A-Z]\w*",
-    "pandas": r"__pyx_unpickle_[A-Z]\w*",
+    "pandas": r"__pyx_unpickle_[A-Z]\w*|[A-Z]\w+(?:Index|Dtype|Array)|_new_[A-Z]\w+",
     "torch._utils": r"_rebuild_\w+",
     "torch.nn.functional": r"[a-z]\w+",
     "numpy.random": r"_?[A-Z][A-Za-z0-9]+|__pyx_unpickle_[A-Z]\w*",
@@ -263,6 +267,9 @@ DENIED_PARTS = _words(
 )
 """Parts of the names of modules in ML packages which load, run or fetch something."""
 
+ATTRIBUTES = {("zoneinfo.ZoneInfo", "_unpickle")}
+"""What may be taken by ``getattr``: a class and its attribute."""
+
 CODE_CARRIERS = frozenset({"cloudpickle", "dill"})
 CODE_CARRYING = _words(
     """
@@ -272,8 +279,8 @@ CODE_CARRYING = _words(
     _empty_cell_value _lookup_class_or_track subimport dynamic_subimport
     _create_parametrized_type_hint _create_function _create_code _create_type _load_type
     _create_cell _create_array _create_dtypemeta _create_ftype _create_namedtuple _create_weakref
-    _create_weakproxy _create_lock _create_rlock _import_module _create_stringi _create_stringo _create_re
-    _create_slice _create_range _get_dtype _create_property
+    _create_weakproxy _create_lock _create_rlock _import_module _create_stringi _create_stringo
+    _create_re _create_slice _create_range _get_dtype _create_property
     """
 )
 """The reconstructors of the packages that pickle functions and classes with their code."""

@@ -24,6 +24,7 @@ from adapters.inspection.pickles.workbench import CUT_SHORT, HEAD, Workbench
 from adapters.inspection.streams import LimitExceeded, Malformed, Stream
 
 _MOST_MARKS = 10_000
+_STEPS = 1000
 _LONGEST_INT = 16
 _MOST_LAYERS = 20
 
@@ -58,12 +59,12 @@ class Machine(Workbench):
             Malformed: no unpickler reads this to its end; what came before may have run.
             LimitExceeded: too many opcodes.
         """
-        left = budget = self._trace.budget.opcodes
+        left, budget = 0, self._trace.budget
         read, dispatch = self._stream.read, self._dispatch
         try:
             while True:
-                if left <= 0:
-                    raise LimitExceeded("has more instructions than are followed", bomb=False)
+                if left == 0:
+                    left = budget.take_opcodes(_STEPS)
                 left -= 1
                 code = read(1)
                 if code == b".":
@@ -77,7 +78,7 @@ class Machine(Workbench):
         except (IndexError, UnicodeDecodeError, ValueError, struct.error) as error:
             raise Malformed(f"is a broken pickle ({type(error).__name__})") from error
         finally:
-            self._trace.budget.opcodes -= budget - left
+            budget.opcodes += left
 
     # --- stack and memo -------------------------------------------------------------------------
 
@@ -98,6 +99,11 @@ class Machine(Workbench):
 
     def _op_dup(self) -> None:
         self._push(self._stack[-1])
+        self._count(self._stack[-1])
+
+    def _count(self, value: Value) -> None:
+        if isinstance(value, Import):
+            value.taken += 1
 
     def _op_stop(self) -> None:
         """Read by :meth:`run`."""
@@ -114,14 +120,18 @@ class Machine(Workbench):
     def _op_long_binput(self) -> None:
         self._remember(self._number(4))
 
+    def _recalled(self, index: int) -> None:
+        self._recall(index)
+        self._count(self._stack[-1])
+
     def _op_get(self) -> None:
-        self._recall(int(self._short_line()))
+        self._recalled(int(self._short_line()))
 
     def _op_binget(self) -> None:
-        self._recall(self._number(1))
+        self._recalled(self._number(1))
 
     def _op_long_binget(self) -> None:
-        self._recall(self._number(4))
+        self._recalled(self._number(4))
 
     # --- numbers and texts ----------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from adapters.inspection.pickles.gadgets import WATCHED_KEYS, call_rule, watch_state
-from adapters.inspection.pickles.import_lists import FUNCTION_MAKERS
+from adapters.inspection.pickles.import_lists import ATTRIBUTES, FUNCTION_MAKERS
 from adapters.inspection.pickles.imports import Trust, judge_import, today
 from adapters.inspection.pickles.values import (
     OPAQUE,
@@ -85,6 +85,7 @@ class Trace:
             trust = judge_import(module, name)
             shown_as = today(module, name) if mapped else (module, name)
             known = self.imports[module, name] = Import(*shown_as, trust)
+        known.taken += 1
         return known
 
     def extension(self, code: int) -> Value:
@@ -102,7 +103,7 @@ class Trace:
                 return Result(None, pid)
         return OPAQUE
 
-    def called(self, function: Value, args: Value, keywords: Value = None) -> Result:
+    def called(self, function: Value, args: Value, keywords: Value = None) -> Import | Result:
         """A call, or the making of an instance.
 
         Raises:
@@ -121,7 +122,16 @@ class Trace:
             self.danger(f"it runs code that it carries ({rendered(function)})")
         return Result(origin, args)
 
-    def _called_import(self, function: Import, args: Value, keywords: Value) -> Result:
+    def _called_import(self, function: Import, args: Value, keywords: Value) -> Import | Result:
+        if function.full_name == "builtins.getattr" and isinstance(args, tuple) and len(args) == 2:
+            owner, name = args
+            if (
+                isinstance(owner, Import)
+                and isinstance(name, str)
+                and (owner.full_name, name) in ATTRIBUTES
+            ):
+                function.cleared += 1
+                return Import(owner.module, f"{owner.name}.{name}", Trust.ALLOWED)
         if function.call is None:
             more = "" if keywords is None else f", **{rendered(keywords)}"
             arguments = shown(rendered_arguments(args) + more, 200)
@@ -136,7 +146,7 @@ class Trace:
             self._note_tensor(args)
         return Result(function, args)
 
-    def _made(self, cls: Value, args: Value) -> Result:
+    def _made(self, cls: Value, args: Value) -> Import | Result:
         if isinstance(cls, Import):
             return Result(cls, args)
         return self.called(cls, args)

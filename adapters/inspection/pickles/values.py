@@ -27,12 +27,21 @@ class Import:
 
     Attributes:
         call: how the file calls it first, for people; None if it does not.
+        taken: how often it is put onto the stack.
+        cleared: how often it is taken from there for a call that is known to be harmless.
     """
 
     module: str
     name: str
     trust: Trust
     call: str | None = None
+    taken: int = 0
+    cleared: int = 0
+
+    @property
+    def dangerous(self) -> bool:
+        """Whether there is any use of it that is not known to be harmless."""
+        return self.trust is Trust.DANGEROUS and self.taken != self.cleared
 
     @property
     def full_name(self) -> str:
