@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from adapters.inspection.streams import LimitExceeded, Malformed, Stream
 
-_MOST_STEPS = 400_000
+_MOST_STEPS = 1_000_000
 _MOST_TEXT = 1024
 _MOST_NUMBERS = 100_000
 _NUMBERS = {"b": 1, "B": 1, "i": 4, "I": 4, "q": 8, "Q": 8}

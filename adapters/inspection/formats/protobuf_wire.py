@@ -72,14 +72,17 @@ class Wire:
         return self.data(min(length, most)).decode("utf-8", "replace")
 
     def whole_text(self, length: int, what: str) -> str:
-        """Like :meth:`text` for what must not be cut.
+        """Like :meth:`text` for what must be known exactly.
 
         Raises:
-            Malformed: nothing honest is that long.
+            Malformed: nothing honest is that long, or it is no text.
         """
         if length > MOST_TEXT:
             raise Malformed(f"has {what} of {length} bytes")
-        return self.text(length)
+        try:
+            return self.data(length).decode()
+        except UnicodeDecodeError:
+            raise Malformed(f"has {what} that is no text") from None
 
     def data(self, length: int) -> bytes:
         """The next bytes; ``length`` must be one that is sensible to keep in memory.

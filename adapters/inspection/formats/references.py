@@ -7,7 +7,7 @@ import re
 _LEAVING = re.compile(
     r"""
       ^ (?: [/~] | [A-Za-z]: | [A-Za-z][\w+.-]+:/ )     # /etc, ~/.ssh, C:, file:/, https://
-    | [\\\x00-\x1f*]
+    | [\\\x00-\x1f\x7f*]
     | (?: ^ | / ) \.\. (?: / | $ )
     | ^ [./]* $                                         # the folder itself
     """,

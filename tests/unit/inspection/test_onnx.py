@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -354,3 +355,61 @@ def test_another_message_is_refused_if_it_is_called_a_model() -> None:
     notes = Notes(FilePath("m.onnx"), Budget(9), lambda *_: None)
     with pytest.raises(Malformed, match="no graph"):
         check_onnx(Stream.of_bytes(number(1, 8)), notes)
+
+
+def _told(message: Any, operators: set[str], files: set[str]) -> None:
+    """All operators and files that the library of ONNX finds in a message."""
+    for field, value in message.ListFields():
+        if field.type != field.TYPE_MESSAGE:
+            continue
+        for inner in value if field.is_repeated else [value]:
+            if isinstance(inner, onnx.NodeProto):
+                operators.add(str(inner.op_type))
+            if isinstance(inner, onnx.TensorProto):
+                files.update(str(e.value) for e in inner.external_data if e.key == "location")
+            _told(inner, operators, files)
+
+
+def _rich() -> bytes:
+    spy = helper.make_node("Spy", ["x"], ["y"], domain="com.example")
+    constant = helper.make_node("Constant", [], ["w"])
+    constant.attribute.append(helper.make_attribute("value", external("c.bin", length="32")))
+    function = helper.make_function("my", "Net", ["x"], ["y"], [spy], [helper.make_opsetid("", 17)])
+    call = helper.make_node("Net", ["x"], ["y"], domain="my")
+    nodes = (_if(_body(_if(_body(spy, [weights()])))), constant, call)
+    made = model(*nodes, functions=[function], tensors=[weights(), external("v.bin")])
+    sparse = helper.make_sparse_tensor(external("s.bin"), weights("i", [1]), [9, 9])
+    made.graph.sparse_initializer.append(sparse)
+    return bytes(made.SerializeToString())
+
+
+def test_nothing_that_the_library_of_onnx_finds_escapes() -> None:
+    rng = random.Random(3)
+    whole, agreed = _rich(), 0
+    for _ in range(4000):
+        data = bytearray(whole)
+        at = rng.randrange(len(data))
+        how = rng.randrange(4)
+        if how == 0:
+            data[at] ^= 1 << rng.randrange(8)
+        elif how == 1:
+            del data[at : at + rng.randrange(1, 6)]
+        elif how == 2:
+            data[at:at] = data[at : at + rng.randrange(1, 40)]
+        else:
+            data[at] = rng.randrange(256)
+        found = report(bytes(data))
+        if found.format is None or codes(found, Severity.CRITICAL):
+            continue
+        try:
+            parsed = onnx.load_from_string(bytes(data))
+        except Exception:  # noqa: BLE001 - what nobody can load does no harm
+            continue
+        operators: set[str] = set()
+        files: set[str] = set()
+        _told(parsed, operators, files)
+        readable = {each for each in operators if each.isprintable() and each[:2] != "b'"}
+        assert readable <= set(found.facts["operators"])  # type: ignore[arg-type]
+        assert files == set(found.facts.get("external_data", []))  # type: ignore[arg-type]
+        agreed += 1
+    assert agreed > 100

@@ -142,6 +142,9 @@ def test_a_long_text_is_cut_or_refused() -> None:
     wire = Wire(Stream.of_bytes(data))
     with pytest.raises(Malformed, match="a name of 5000 bytes"):
         [wire.whole_text(length, "a name") for _, length in wire.walk({1: BYTES})]
+    wire = Wire(Stream.of_bytes(part(1, b"\xff")))
+    with pytest.raises(Malformed, match="a name that is no text"):
+        [wire.whole_text(length, "a name") for _, length in wire.walk({1: BYTES})]
 
 
 def test_other_messages_are_taken_for_no_model() -> None:
@@ -186,7 +189,7 @@ def test_a_saved_model_differs_from_core_ml() -> None:
 @pytest.mark.parametrize(
     "name",
     ["/etc/passwd", "../w", "a/../../w", "a/..", "C:w", "C:\\w", "a\\..\\w", "https://x/w", "w\0",
-     "~/w", "file:/etc/passwd", "*/_ORT_MEM_ADDR_/*", ".", "./", "", "\\\\host\\w"],
+     "w\x7f", "~/w", "file:/etc/passwd", "*/_ORT_MEM_ADDR_/*", ".", "./", "", "\\\\host\\w"],
 )  # fmt: skip
 def test_names_that_leave_the_folder(name: str) -> None:
     assert leaves_folder(name)
