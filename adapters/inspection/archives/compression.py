@@ -46,7 +46,9 @@ def check_compressed(stream: Stream, notes: Notes) -> None:
     content = unpacked(source, method, notes.budget)
     if stream.again() is None:
         content = Stream(content.file, None, seekable=False)
-    inside = replace(notes, layers=notes.layers + 1, format=None, facts={})
+    # A compressed TAR archive is one layer, not two.
+    layers = notes.layers + (content.peek(262)[257:] != b"ustar")
+    inside = replace(notes, layers=layers, format=None, facts={})
     notes.inspect(content, _name_inside(notes.name, method), inside)
     notes.facts.update(inside.facts)
     notes.format = _format(inside.format, method)

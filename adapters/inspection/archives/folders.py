@@ -15,6 +15,7 @@ from domain.validation import (
     NOT_A_MODEL,
     UNKNOWN_FORMAT,
     FileReport,
+    Severity,
     merged,
 )
 
@@ -35,10 +36,17 @@ _RAW = re.compile(
     r"""
       (?:^|/)Data/com\.apple\.CoreML/(?:.*/)?weights/[^/]+\.bin$
     | (?:^|/)(?:fingerprint|keras_metadata)\.pb$
+    | (?:^|/)(?:__MACOSX/(?:.*/)?\._[^/]+|\.DS_Store)$
+    | (?:^|/)variables/variables\.(?:index|data-\d{5}-of-\d{5})$
     """,
     re.VERBOSE,
 )
+# What is said of bytes in no known format, and of names that promise one.
+_ABOUT_RAW = frozenset({UNKNOWN_FORMAT, "format.not_inspected", "file.misnamed"})
+# Facts of one file that say nothing of several.
+_SINGLE = ("shape", "format_version")
 _MOST_LINK = 4096
+_ENOUGH = 20
 
 
 @dataclass(slots=True)
@@ -60,6 +68,12 @@ class Folder:
     _links: dict[str, str] = field(default_factory=dict)
     _folders: set[str] = field(default_factory=set)
     _located: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether so much was refused that nothing else matters."""
+        severities = [finding.severity for finding in self.notes.findings]
+        return severities.count(Severity.CRITICAL) >= _ENOUGH
 
     def member(self, name: str) -> Notes:
         """Notes about one of the members; the location shows no characters that do harm."""
@@ -109,6 +123,7 @@ class Folder:
         odd = len(target) > _MOST_LINK or "\\" in target or "\0" in target
         if odd or target.startswith("/") or _leaves(place):
             self._refuse("archive.unsafe_link", name, f"is a link to {shown(target)}, outside")
+            return
         self._links[posixpath.normpath(name)] = place
 
     def hard_link(self, name: str, target: str) -> None:
@@ -129,8 +144,11 @@ class Folder:
         if not formats:
             self._without_model()
             return
-        for key, value in merged(self.reports.values()).items():
-            notes.facts.setdefault(key, value)
+        facts = merged(self.reports.values())
+        for key in _SINGLE if len(self.reports) > 1 else ():
+            facts.pop(key, None)
+        facts.pop(EXTERNAL_DATA, None)
+        notes.facts.update({**facts, **notes.facts})
         notes.fact("members", len(self.files))
         notes.fact("formats", formats)
 
@@ -174,8 +192,11 @@ class Folder:
     def _excuse_raw(self) -> None:
         """Raw bytes that a model in the archive needs, or that stand where they belong."""
         needed = set(self._external_data())
+        if missing := sorted(needed - set(self.files)):
+            message = f"{self.notes.place} needs {shown(', '.join(missing))}, which is not in it."
+            self.notes.tell("archive.incomplete", message)
         findings = self.notes.findings
-        for finding in [each for each in findings if each.code == UNKNOWN_FORMAT]:
+        for finding in [each for each in findings if each.code in _ABOUT_RAW]:
             name = self._located.get(finding.location or "")
             if name is not None and (name in needed or self.raw(name)):
                 findings.remove(finding)

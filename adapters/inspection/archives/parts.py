@@ -16,7 +16,7 @@ from adapters.inspection.streams import BLOCK, Budget, LimitExceeded, Malformed,
 MOST_IN_MEMORY = 32 << 20
 """Bytes of a compressed member that are kept in memory, so that it can be sought."""
 _SMALL = 1 << 20
-_LZMA_MEMORY = 64 << 20
+_LZMA_MEMORY = 72 << 20  # what "xz -9" wants
 
 
 class Window(io.RawIOBase):
@@ -199,6 +199,8 @@ class Decompressed(io.RawIOBase):
         try:
             data = decompressor.decompress(feed, most)
         except _BROKEN as error:
+            if "memory usage limit" in str(error).lower():
+                raise LimitExceeded("needs too much memory to be read", bomb=False) from error
             raise Malformed(f"has broken {self._method} compression") from error
         if not data and not feed and decompressor.needs_input and not decompressor.eof:
             raise Malformed("ends too early: it was cut short")

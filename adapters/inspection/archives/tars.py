@@ -151,7 +151,7 @@ def _check_member(stream: Stream, header: _Header, folder: Folder) -> None:
     start = stream.tell()
     padded = -(-header.size // _BLOCK) * _BLOCK
     folder.enter(name, folder=kind == _FOLDER)
-    if kind in _FILES:
+    if kind in _FILES and not folder.hopeless:
         folder.inspect(name, _opener(stream, start, header.size))
     elif kind == _LINK:
         folder.link(name, header.target)
@@ -159,7 +159,7 @@ def _check_member(stream: Stream, header: _Header, folder: Folder) -> None:
         folder.hard_link(name, header.target)
     elif kind in _DEVICES:
         folder.device(name)
-    elif kind != _FOLDER:
+    elif kind not in _FILES and kind != _FOLDER:
         raise Malformed(f"has a member {shown(name)} of an unknown kind ({shown(repr(kind))})")
     if header.size and kind not in _FILES:
         raise Malformed(f"has a member {shown(name)} that has content though it is no file")

@@ -15,7 +15,7 @@ from adapters.inspection.archives.folders import Folder
 from adapters.inspection.pickles import check_pickle
 from adapters.inspection.report import Notes
 from adapters.inspection.streams import Stream
-from domain.validation import Severity
+from domain.validation import CAN_CARRY_CODE, Severity
 
 _STORAGE = re.compile(
     r"""
@@ -49,6 +49,14 @@ def check(stream: Stream, notes: Notes) -> None:
     """
     notes.format = "pickle"
     check_pickle(stream, notes)
+    notes.facts.pop("format_version", None)
+    if not notes.location.endswith("/data.pkl"):
+        # That a pickle can carry code need be said once, not for each of hundreds.
+        notes.findings[:] = [
+            each
+            for each in notes.findings
+            if each.code != CAN_CARRY_CODE or each.location != notes.location
+        ]
 
 
 def describe(kind: str | None, folder: Folder) -> None:

@@ -111,7 +111,7 @@ def find_directory(file: BinaryIO, size: int) -> Directory:
     if at < 0 or at + _END.size > len(tail):
         raise Malformed("is a ZIP archive without an end: it was cut short")
     _, disk, first_disk, here, count, length, start, comment = _END.unpack_from(tail, at)
-    if at + _END.size + comment != len(tail) or (tail.find(b"PK\x05\x06") != at and comment):
+    if at + _END.size + comment != len(tail):
         raise Malformed("has something behind the end of its ZIP archive")
     if disk not in {0, _UNKNOWN_16} or first_disk not in {0, _UNKNOWN_16} or here != count:
         raise Malformed("is one part of a ZIP archive in several parts")

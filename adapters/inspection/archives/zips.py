@@ -102,6 +102,8 @@ def check_zip(stream: Stream, notes: Notes) -> None:
     if kind == "skops":
         folder.raw = lambda name: bool(_SKOPS_BYTES.fullmatch(name))
     for entry in entries:
+        if folder.hopeless:
+            break
         _check_member(entry, kind, archive, folder)
     _finish(kind, archive, folder)
 
