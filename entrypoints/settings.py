@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -16,6 +16,7 @@ from domain.errors import InvalidSettings
 from domain.validation import PolicyName, ValidationPolicy
 
 EMBEDDED_DATABASE = "sqlite:///data/modelyard.db"
+_NAME = re.compile(r"[^\W\d]\w*(?:\.(?:[^\W\d]\w*|\*))+")
 _SCHEMES = {"s3": "s3", "gcs": "gs", "azure": "az"}
 
 
@@ -42,15 +43,15 @@ def _redis(url: str) -> str:
     return url
 
 
-def _names(text: object) -> object:
-    """``mycompany.models.*, other.Net``: names with dots, where * stands for any characters."""
-    if not isinstance(text, str):
-        return text
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    for name in names:
-        if not re.fullmatch(r"[^\W\d]\w*(?:\.(?:[^\W\d]\w*|\*))+", name):
+def _names(text: str) -> str:
+    for name in _split(text):
+        if not _NAME.fullmatch(name):
             raise ValueError("names such as mycompany.models.* are expected, separated by commas")
-    return names
+    return text
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(name for part in text.split(",") if (name := part.strip()))
 
 
 class Settings(BaseSettings):
@@ -113,8 +114,8 @@ class Settings(BaseSettings):
         description="what may enter: strict takes only formats that cannot carry code, standard "
         "holds what a person has to look at, report lets everything in and notes what it found",
     )
-    validation_allow: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = Field(
-        (),
+    validation_allow: Annotated[str, AfterValidator(_names)] = Field(
+        "",
         description="imports and classes to trust besides the known ones, separated by commas: "
         "mycompany.models.*",
     )
@@ -189,7 +190,7 @@ class Settings(BaseSettings):
     @property
     def policy(self) -> ValidationPolicy:
         """The rules by which files may enter."""
-        return ValidationPolicy(self.validation_policy, self.validation_allow)
+        return ValidationPolicy(self.validation_policy, _split(self.validation_allow))
 
     @property
     def lock_path(self) -> Path:

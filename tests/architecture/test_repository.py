@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-VENDORED = "entrypoints/http/static/"  # licences of others name the others
+VENDORED = ("entrypoints/http/static/", "tests/corpus/")  # of others, as they are
 # Each is written so that it does not find itself.
 FOREIGN = re.compile(
     rb"py[p]i\.org|python[h]osted\.org|npm[j]s\.(?:com|org)|deb[.]debian|registry[.]"

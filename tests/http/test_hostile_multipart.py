@@ -232,9 +232,8 @@ def test_content_that_looks_like_a_boundary(
     client: httpx.Client, server: Server, model: str
 ) -> None:
     content = f"\r\n--{BOUNDARY[:-1]}\r\n--{BOUNDARY[:-1]}--\r\n\r\n--\r\r\n-".encode() * 20_000
-    reply = exchange(
-        server, post_parts(target(model), part('; name="file"; filename="a.txt"', content))
-    )
+    text = part('; name="file"; filename="a.txt"', content)
+    reply = exchange(server, post_parts(target(model), text, FILE))
     assert reply.status == 201, reply.body
     assert client.get(f"{target(model)}/1/files/a.txt").content == content
 

@@ -329,7 +329,7 @@ def test_a_token_is_good_for_its_list_only(client: httpx.Client, model: str) -> 
     other = f"{model}-other"
     for name in (model, other):
         for seed in range(3):
-            publish(client, name, {"m.txt": b"%d" % seed}, create_model=True)
+            publish(client, name, {"m.safetensors": safetensors(seed)}, create_model=True)
             client.put(f"/api/v1/models/{name}/aliases/a{seed}", json={"version": seed + 1})
             client.put(f"/api/v1/models/{name}/aliases/a0", json={"version": seed + 1})
     lists: list[tuple[str, dict[str, str]]] = [

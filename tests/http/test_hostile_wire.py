@@ -221,7 +221,7 @@ def test_a_missing_model_is_told_before_the_files_are_sent(server: Server, name:
 
 
 def test_a_slow_client_holds_up_nobody(server: Server, client: httpx.Client, model: str) -> None:
-    body = multipart(part('; name="file"; filename="m.txt"', b"slowly does it"))
+    body = multipart(part('; name="file"; filename="m.safetensors"', safetensors("slow", 8)))
     target = f"/api/v1/models/{model}/versions"
     length = f"Content-Length: {len(body)}"
     sent = head("POST", target, f"Content-Type: {MULTIPART}", length) + body

@@ -68,6 +68,8 @@ def test_a_publish_answers_with_the_whole_version(client: httpx.Client, model: s
         "creator": "ada",
         "source": "git:4f2a91c",
         "parents": [{"model": model, "version": 1}],
+        "status": "ready",
+        "facts": {"dtypes": ["U8"], "parameters": 1000, "tensors": 1},
         "validation": version["validation"],
         "created_at": version["created_at"],
         "updated_at": version["updated_at"],

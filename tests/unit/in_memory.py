@@ -96,7 +96,7 @@ class Registry:
     """
 
     policy: PolicyName = PolicyName.REPORT  # most tests publish any bytes
-    allow: tuple[str, ...] = ()
+    allow: str = ""
     max_size: int = CAPACITY
     locks: LockManager = field(default_factory=MemoryLockManager)
     clock: FixedClock = field(default_factory=FixedClock)

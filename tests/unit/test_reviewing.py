@@ -119,7 +119,7 @@ async def test_of_two_reviewers_at_once_one_is_told(registry: Registry) -> None:
 
 
 async def test_an_administrator_can_allow_the_import() -> None:
-    registry = Registry(policy=PolicyName.STANDARD, allow=("acme.*",))
+    registry = Registry(policy=PolicyName.STANDARD, allow="mycompany.models.*, acme.*")
     await registry.register()
     record = (await registry.publish(a_file("m.pkl", HELD))).version.record
     assert (record.status, record.validation.verdict) == ("ready", "accept")
