@@ -5,11 +5,12 @@ Pure and synchronous: it imports nothing that a file names, and runs nothing of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from adapters.inspection.archives.compression import check_compressed
 from adapters.inspection.archives.tars import check_tar
-from adapters.inspection.archives.zips import check_zip, zip_at_end
+from adapters.inspection.archives.zips import check_zip, names_at_end
 from adapters.inspection.formats.boosters import (
     check_lightgbm,
     check_xgboost_binary,
@@ -41,6 +42,7 @@ from adapters.inspection.streams import Budget, LimitExceeded, Malformed, Stream
 from domain.validation import NOT_A_MODEL, UNKNOWN_FORMAT, FileReport
 from domain.values import FilePath
 
+_LABELS = re.compile(r"[\w. -]+\.(?:txt|csv|tsv|vocab)", re.ASCII | re.IGNORECASE)
 Checker = Callable[[Stream, Notes], None]
 
 # By the format that recognition gives. A checker may correct it in its notes, e.g. from "zip" to
@@ -139,9 +141,19 @@ def _inspect(stream: Stream, name: str, notes: Notes) -> None:
 def _check_end(stream: Stream, notes: Notes) -> None:
     """Whether another tool would take the end of the file for an archive, and load that."""
     again = stream.again() if stream.seekable and stream.size else None
-    if again is not None and zip_at_end(again.sought(), stream.size or 0):
-        message = f"{notes.place} ends as a ZIP archive: what it holds depends on who opens it."
-        notes.refuse("file.polyglot", message)
+    if again is None:
+        return
+    with again.file as file:
+        names = names_at_end(file, stream.size or 0)
+    if names is None:
+        return
+    if notes.format == "tflite" and names and all(map(_LABELS.fullmatch, names)):
+        # TensorFlow Lite's tools attach the names of classes like this.
+        listed = ", ".join(shown(name) for name in names[:3])
+        notes.tell("tflite.attached_files", f"{notes.place} has texts attached: {listed}.")
+        return
+    message = f"{notes.place} ends as a ZIP archive: what it holds depends on who opens it."
+    notes.refuse("file.polyglot", message)
 
 
 def _note_limit(error: LimitExceeded, notes: Notes) -> None:

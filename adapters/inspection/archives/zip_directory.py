@@ -24,6 +24,7 @@ _END_64 = struct.Struct("<4sQ2H2I4Q")
 _LOCATOR = struct.Struct("<4sIQI")
 _ENTRY = struct.Struct("<4s6H3I5H2I")
 _LOCAL = struct.Struct("<4s5H3I2H")
+_MOST_ATTACHED = 100
 _LONGEST_COMMENT = 0xFFFF
 _MOST_DIRECTORY = 16 << 20
 _UNKNOWN_16, _UNKNOWN_32 = 0xFFFF, 0xFFFFFFFF
@@ -96,6 +97,19 @@ def zip_at_end(file: BinaryIO, size: int) -> bool:
             if file.read(4) == b"PK\x01\x02":
                 return True
     return tail.rfind(b"PK\x06\x07", 0, at) >= 0
+
+
+def names_at_end(file: BinaryIO, size: int) -> list[str] | None:
+    """The members of an archive that a file of something else ends as; None if there is none, and
+    no names if they cannot be told or are more than anybody attaches."""
+    if not zip_at_end(file, size):
+        return None
+    try:
+        directory = find_directory(file, size)
+        small = directory.count <= _MOST_ATTACHED and directory.size <= _LONGEST_COMMENT
+        return [entry.name for entry in read_entries(file, directory)] if small else []
+    except Malformed:
+        return []
 
 
 def find_directory(file: BinaryIO, size: int) -> Directory:

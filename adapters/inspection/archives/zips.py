@@ -17,8 +17,8 @@ from adapters.inspection.archives.zip_directory import (
     check_layout,
     entry_fault,
     find_directory,
+    names_at_end,
     read_entries,
-    zip_at_end,
 )
 from adapters.inspection.archives.zip_kinds import folder_kind, model_kind, something_else
 from adapters.inspection.formats.keras import check_keras_files
@@ -179,4 +179,4 @@ def _finish(kind: str | None, archive: _Archive, folder: Folder) -> None:
     folder.finish()
 
 
-__all__ = ["check_zip", "zip_at_end"]
+__all__ = ["check_zip", "names_at_end"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import struct
+import zipfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -311,3 +312,19 @@ def test_compressed_models_are_read_too() -> None:
     data = (CORPUS / "models/model.tflite").read_bytes()
     stream = Stream(io.BytesIO(data), None, seekable=False)
     assert inspect_file(stream, FilePath("m.tflite")) == report(data, "m.tflite")
+
+
+def _with_attached(data: bytes, name: str) -> bytes:
+    file = io.BytesIO(data)
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr(name, "cat\ndog\n")
+    return file.getvalue()
+
+
+def test_labels_may_be_attached_and_nothing_else() -> None:
+    found = report(_with_attached(tflite(), "labels.txt"), "m.tflite")
+    assert codes(found, Severity.INFO) == ["tflite.attached_files"]
+    assert not codes(found, Severity.CRITICAL)
+    for name in ("archive/data.pkl", "__main__.py", "../labels.txt", "a.npy"):
+        found = report(_with_attached(tflite(), name), "m.tflite")
+        assert codes(found, Severity.CRITICAL) == ["file.polyglot"]
