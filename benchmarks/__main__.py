@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import growth, mlflow, publish, resolve, scaling, stores, transfer
+from benchmarks import growth, mlflow, publish, resolve, scaling, stores, transfer, validation
 from benchmarks.plan import Plan
 from benchmarks.report import Line, machine, table, write_json
 from benchmarks.servers import ServerFailed
@@ -25,6 +25,7 @@ SECTIONS: dict[str, Callable[[Plan], list[Line]]] = {
     "publish": publish.measure,
     "upload": transfer.upload,
     "download": transfer.download,
+    "validation": validation.measure,
     "growth": growth.measure,
     "replicas": scaling.measure,
     "s3": stores.s3,
