@@ -7,7 +7,15 @@ from collections.abc import Callable
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Protocol
 
-from adapters.inspection.pickles.values import Cut, Import, Mapping, Result, Value, rendered
+from adapters.inspection.pickles.values import (
+    Cut,
+    Import,
+    Mapping,
+    Result,
+    Value,
+    rendered,
+    rendered_arguments,
+)
 from adapters.inspection.report import shown
 
 
@@ -47,14 +55,24 @@ def _import_by_name(reports: Reports, _: Import, args: Value) -> None:
 
 
 def _import_module(reports: Reports, _: Import, args: Value) -> None:
-    """cloudpickle and dill name modules that the functions they carry use."""
+    """cloudpickle names the modules that the functions it carries use."""
     name = _argument(args, 0)
-    if not isinstance(name, str):
-        reports.danger("it imports a module whose name is put together while it is loaded")
-    elif name not in _HARMLESS_MODULES:
-        module = name.rpartition(".")[0]
-        last = name[len(module) + 1 :] if module else "*"
-        reports.imported(module or name, last, mapped=False)
+    if name not in _HARMLESS_MODULES if isinstance(name, str) else True:
+        reports.doubt(f"the code that it carries uses the module {rendered(name)}")
+
+
+def _import_attribute(reports: Reports, function: Import, args: Value) -> None:
+    """dill names a module, or what is in one."""
+    name = _argument(args, 0)
+    if isinstance(name, str) and "." in name and name not in _HARMLESS_MODULES:
+        module, _, last = name.rpartition(".")
+        reports.imported(module, last, mapped=False)
+    else:
+        _import_module(reports, function, args)
+
+
+def _make_class(reports: Reports, _: Import, args: Value) -> None:
+    reports.danger(f"it calls type({rendered_arguments(args)})")
 
 
 def _compute(reports: Reports, function: Import, _: Value) -> None:
@@ -74,12 +92,23 @@ _CALLS: dict[str, Rule] = {
     "cloudpickle.cloudpickle.subimport": _import_module,
     "cloudpickle.cloudpickle_fast.subimport": _import_module,
     "cloudpickle.subimport": _import_module,
-    "dill._dill._import_module": _import_module,
+    "builtins.type": _make_class,
+    "dill._dill._import_module": _import_attribute,
     "torch.storage._load_from_bytes": _load_from_bytes,
 }
 _HARMLESS_MODULES = frozenset(
     {
-        *("json", "re", "math", "datetime", "time", "typing", "collections", "itertools"),
+        *(
+            "os.path",
+            "json",
+            "re",
+            "math",
+            "datetime",
+            "time",
+            "typing",
+            "collections",
+            "itertools",
+        ),
         *("functools", "dataclasses", "warnings", "copy", "random", "enum", "string"),
         *("statistics", "decimal", "fractions", "abc", "hashlib", "base64", "uuid"),
         *("numpy", "pandas", "sklearn", "scipy", "torch", "xgboost", "lightgbm", "catboost"),

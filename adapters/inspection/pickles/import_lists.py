@@ -88,12 +88,14 @@ _TORCH = """
     per_channel_affine per_tensor_symmetric per_channel_symmetric per_channel_affine_float_qparams
     relu tanh sigmoid softmax abs exp log sin cos sqrt mean sum max min
 """
+_EXCEPTIONS = """
+    ArithmeticError AttributeError Exception IndexError KeyError LookupError RuntimeError TypeError
+    UserWarning DeprecationWarning FutureWarning ValueError Warning
+"""
 _BUILTIN_TYPES = """
     bool bytearray bytes complex dict float frozenset int list long object range set slice str
     tuple unicode xrange Ellipsis NotImplemented NoneType
-    ArithmeticError AttributeError Exception IndexError KeyError LookupError RuntimeError TypeError
-    UserWarning DeprecationWarning FutureWarning ValueError Warning
-    abs len max min round sum sorted
+    abs len max min round sorted sum type
 """
 
 
@@ -103,8 +105,9 @@ def _names(module: str, names: str) -> frozenset[tuple[str, str]]:
 
 _MULTIARRAY = "_reconstruct scalar array empty zeros concatenate"
 ALLOWED = frozenset[tuple[str, str]]().union(
-    _names("builtins", _BUILTIN_TYPES),
-    _names("__builtin__", _BUILTIN_TYPES),
+    _names("builtins", _BUILTIN_TYPES + _EXCEPTIONS),
+    _names("__builtin__", _BUILTIN_TYPES + _EXCEPTIONS),
+    _names("exceptions", _EXCEPTIONS),
     _names("collections", "OrderedDict defaultdict deque Counter ChainMap"),
     _names("_collections", "OrderedDict defaultdict deque"),
     _names("copyreg", "_reconstructor __newobj__ __newobj_ex__"),
@@ -126,6 +129,7 @@ ALLOWED = frozenset[tuple[str, str]]().union(
     _names("pathlib", "PurePosixPath PureWindowsPath PurePath PosixPath WindowsPath Path"),
     _names("pathlib._local", "PurePosixPath PureWindowsPath PurePath PosixPath WindowsPath Path"),
     _names("numpy", f"{_NUMPY_TYPES} {_NUMPY_UFUNCS}"),
+    _names("numpy.rec", "recarray record"),
     _names("numpy.core.multiarray", _MULTIARRAY),
     _names("numpy._core.multiarray", _MULTIARRAY),
     _names("numpy.core._multiarray_umath", _NUMPY_UFUNCS),
@@ -215,6 +219,7 @@ ALLOWED_BELOW: dict[str, str] = {
     "numpy.random": r"_?[A-Z][A-Za-z0-9]+|__pyx_unpickle_[A-Z]\w*",
     "numpy.dtypes": r"[A-Z][A-Za-z0-9]+",
     "scipy.sparse": r"_?[a-z]{3}_(?:matrix|array)",
+    "statsmodels.tsa.statespace": r"[cdsz][A-Z]\w+",
     "statsmodels.genmod.families": r"[A-Z]\w+",
     "transformers.activations": r"[A-Z]\w+",
     "__torch__": r"\w+",
@@ -267,7 +272,9 @@ DENIED_PARTS = _words(
 )
 """Parts of the names of modules in ML packages which load, run or fetch something."""
 
-ATTRIBUTES = {("zoneinfo.ZoneInfo", "_unpickle")}
+# dill names the globals of the program like this.
+HELD = frozenset({("__builtin__", "__main__"), ("builtins", "__main__")})
+ATTRIBUTES = frozenset({("zoneinfo.ZoneInfo", "_unpickle")})
 """What may be taken by ``getattr``: a class and its attribute."""
 
 CODE_CARRIERS = frozenset({"cloudpickle", "dill"})
@@ -284,6 +291,12 @@ CODE_CARRYING = _words(
     """
 )
 """The reconstructors of the packages that pickle functions and classes with their code."""
+
+BUILT_IN_TYPES = frozenset({"_builtin_type", "_load_type"})
+"""Those that give a type of Python itself."""
+
+CLASS_MAKERS = frozenset({"_create_type", "_make_skeleton_class"})
+"""Those of which what they return is a class of the file."""
 
 FUNCTION_MAKERS = frozenset({"_make_function", "_make_skel_func", "_create_function"})
 """Those of which what they return must not be called while it is loaded."""

@@ -20,6 +20,7 @@ from adapters.inspection.pickles.import_lists import (
     DENIED_PARTS,
     GADGET_NAMES,
     GADGET_PACKAGES,
+    HELD,
     ML_CLASSES,
     STANDARD_LIBRARY,
 )
@@ -74,6 +75,8 @@ def judge_import(module: str, name: str) -> Trust:
 def _judge(module: str, name: str) -> Trust:
     if (module, name) in ALLOWED:
         return Trust.ALLOWED
+    if (module, name) in HELD:
+        return Trust.UNKNOWN
     parts = [*module.split("."), *name.split(".")]
     if not all(_IDENTIFIER.fullmatch(part) for part in parts):
         return Trust.DANGEROUS

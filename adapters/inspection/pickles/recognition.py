@@ -1,32 +1,46 @@
-"""How a pickle begins, and whose it is."""
+"""Whether bytes are the beginning of a pickle, and whose."""
 
 from __future__ import annotations
 
 import re
 
+from adapters.inspection.pickles.machine import Machine
+from adapters.inspection.pickles.trace import Trace
+from adapters.inspection.streams import Budget, LimitExceeded, Malformed, Stream
+
 # torch/serialization.py: the first of five pickles is this number, in whatever protocol.
 _TORCH = re.compile(rb"\x80[\x02-\x05](?:\x95.{8})?\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.", re.DOTALL)
-# What a pickler writes first, after PROTO and perhaps FRAME.
+# PROTO, perhaps FRAME, and what a pickler writes next.
 _NEW = re.compile(
-    rb"\x80[\x00-\x05](?:\x95.{8})?[(\])}cXKMJGNUTqCBIFLSVPQg\x82-\x84\x88-\x8b\x8c-\x8f\x96.]",
+    rb"\x80[\x00-\x05](?:\x95.{6}\0\0)?[()\]}cXKMJGNUTqCBIFLSVPQg\x82-\x84\x88-\x8b\x8c-\x8f\x96]",
     re.DOTALL,
 )
-_OLD = re.compile(
-    rb"""
-      \(* [ci] (?:[^\W\d]\w*\.)* [^\W\d]\w* \r?\n [^\W\d][\w.]* \r?\n   # GLOBAL, INST
-    | \(* [SV] [^\n]{0,4096} \n [SV] [^\n]{0,4096} \n \x93              # names, STACK_GLOBAL
-    | \(+ [dlt] p [0-9]{1,9} \n                                         # an empty container
-    | [\]})] q \x00                                                     # in protocol 1
-    | \( [dlt] (?: p0\n | [.] )
-    """,
-    re.VERBOSE,
-)
+_STEPS = 3000
 
 
 def recognise_pickle(head: bytes) -> str | None:
-    """ "pickle", "joblib" or "pytorch-legacy" by the first bytes; None if it is none of them."""
+    """ "pickle", "joblib" or "pytorch-legacy" by the first bytes; None if it is none of them.
+
+    Before protocol 2 a pickle has no mark: it is one if it can be read as one, to its end or over
+    a call at least. (Text may begin like a pickle, but goes on differently.)
+    """
     if _TORCH.match(head):
         return "pytorch-legacy"
-    if not (_NEW.match(head) or _OLD.match(head)):
+    if not (_NEW.match(head) or _runs(head)):
         return None
     return "joblib" if b"NumpyArrayWrapper" in head else "pickle"
+
+
+def _runs(head: bytes) -> bool:
+    budget = Budget(0)
+    budget.opcodes = _STEPS
+    trace = Trace(budget)
+    stream = Stream.of_bytes(head)
+    try:
+        while not trace.calls and not stream.at_end():
+            Machine(stream, trace).run()
+    except LimitExceeded:
+        return True
+    except Malformed:
+        return trace.calls > 0
+    return bool(head)

@@ -6,7 +6,13 @@ import re
 from dataclasses import dataclass, field
 
 from adapters.inspection.pickles.gadgets import WATCHED_KEYS, call_rule, watch_state
-from adapters.inspection.pickles.import_lists import ATTRIBUTES, FUNCTION_MAKERS
+from adapters.inspection.pickles.import_lists import (
+    ATTRIBUTES,
+    BUILT_IN_TYPES,
+    CLASS_MAKERS,
+    CODE_CARRIERS,
+    FUNCTION_MAKERS,
+)
 from adapters.inspection.pickles.imports import Trust, judge_import, today
 from adapters.inspection.pickles.values import (
     OPAQUE,
@@ -38,6 +44,7 @@ class Trace:
         doubts: what a person has to look at, likewise; an administrator cannot allow it.
         loaded: what is loaded as a file of its own while this is loaded.
         storages: the class of each tensor storage of PyTorch by its key.
+        calls: how many were seen, instances included.
         tensors: size and class of the tensors of PyTorch, by what tells them apart.
     """
 
@@ -47,6 +54,7 @@ class Trace:
     doubts: dict[str, None] = field(default_factory=dict)
     protocol: int = 0
     persistent_ids: int = 0
+    calls: int = 0
     arrays: bool = False
     loaded: list[Value] = field(default_factory=list)
     versions: set[str] = field(default_factory=set)
@@ -109,6 +117,7 @@ class Trace:
         Raises:
             Malformed: nothing that can be called.
         """
+        self.calls += 1
         if isinstance(function, Import):
             return self._called_import(function, args, keywords)
         if not isinstance(function, Result):
@@ -123,15 +132,10 @@ class Trace:
         return Result(origin, args)
 
     def _called_import(self, function: Import, args: Value, keywords: Value) -> Import | Result:
-        if function.full_name == "builtins.getattr" and isinstance(args, tuple) and len(args) == 2:
-            owner, name = args
-            if (
-                isinstance(owner, Import)
-                and isinstance(name, str)
-                and (owner.full_name, name) in ATTRIBUTES
-            ):
-                function.cleared += 1
-                return Import(owner.module, f"{owner.name}.{name}", Trust.ALLOWED)
+        harmless = self._attribute(function, args)
+        if harmless is not None:
+            function.cleared += 1
+            return harmless
         if function.call is None:
             more = "" if keywords is None else f", **{rendered(keywords)}"
             arguments = shown(rendered_arguments(args) + more, 200)
@@ -145,6 +149,20 @@ class Trace:
         if function.full_name == "torch._utils._rebuild_tensor_v2":
             self._note_tensor(args)
         return Result(function, args)
+
+    def _attribute(self, function: Import, args: Value) -> Import | Result | None:
+        """What the few harmless uses of ``getattr`` and ``setattr`` give."""
+        if not isinstance(args, tuple) or len(args) < 2 or not isinstance(args[1], str):
+            return None
+        owner, name = args[:2]
+        if function.full_name == "builtins.getattr" and isinstance(owner, Import):
+            if len(args) == 2 and (owner.full_name, name) in ATTRIBUTES:
+                return Import(owner.module, f"{owner.name}.{name}", Trust.ALLOWED)
+        elif function.full_name == "builtins.setattr" and isinstance(owner, Result):
+            origin = owner.origin
+            if origin and _carries_code(origin) and origin.name in CLASS_MAKERS:
+                return Result(None)
+        return None
 
     def _made(self, cls: Value, args: Value) -> Import | Result:
         if isinstance(cls, Import):
@@ -168,7 +186,9 @@ class Trace:
             raise Malformed("gives an array or its type a second state")
         instance.built = True
         instance.state = state
-        if origin is not None:
+        if origin is not None and _gives_what_is_there(origin):
+            self.danger(f"it changes what {rendered(instance)} gives, for the whole program")
+        elif origin is not None:
             watch_state(self, origin, state)
 
     def changed(self, target: Value) -> None:
@@ -180,7 +200,10 @@ class Trace:
         """
         if isinstance(target, Import):
             self.danger(f"it changes {shown(target.full_name)} itself, for the whole program")
-        elif not isinstance(target, Result):
+        elif isinstance(target, Result):
+            if target.origin is not None and _gives_what_is_there(target.origin):
+                self.danger(f"it changes what {rendered(target)} gives, for the whole program")
+        else:
             raise Malformed("adds to what cannot be added to")
 
     def entry(self, key: Value, value: Value) -> None:
@@ -205,3 +228,12 @@ class Trace:
             count = min(count * length, 1 << 62)
         kind = pid[1].name if isinstance(pid[1], Import) else "?"
         self.tensors[str(pid[2])[:64], offset, count] = kind
+
+
+def _carries_code(found: Import) -> bool:
+    return found.module.partition(".")[0] in CODE_CARRIERS
+
+
+def _gives_what_is_there(found: Import) -> bool:
+    """Whether a call of it gives a module or a type of the program, rather than a new object."""
+    return _carries_code(found) and ("import" in found.name or found.name in BUILT_IN_TYPES)
