@@ -175,6 +175,11 @@ def is_binary(name: str) -> bool:
     return suffix in _COMPRESSED or (suffix in _PROMISES and suffix not in _TEXTS)
 
 
+def is_textual(name: str) -> bool:
+    """Whether this is the extension of a format that is always text."""
+    return extension(name) in _TEXTS
+
+
 def promises_a_model(name: str) -> bool:
     """Whether somebody expects a model, or an archive of one, under this extension."""
     return is_binary(name) or extension(name) in {".pmml", *_ALSO_MODELS}

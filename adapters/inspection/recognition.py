@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from adapters.inspection import libmagic, naming
+from adapters.inspection.bare_pickles import Sense, sense_of
 from adapters.inspection.formats import protobuf
 from adapters.inspection.libmagic import OCTETS
 from adapters.inspection.pickles.recognition import recognise_pickle
@@ -63,6 +64,7 @@ _MAGIC: tuple[tuple[int, bytes, Recognised], ...] = (
     (0, b"\xba\x16O/\x0b\0\0\0", Known("fasttext", "application/x-fasttext")),
     (0, b"\xba\x16O/\x0c\0\0\0", Known("fasttext", "application/x-fasttext")),
     (0, b"tree\nversion=v", Known("lightgbm-text", "text/plain")),
+    (0, b"tree\r\nversion=v", Known("lightgbm-text", "text/plain")),
     (0, b"version https://git-lfs.github.com/spec/", NotAModel(_FETCHED_NOT, "text/plain")),
     (0, b"ID3\x02", NotAModel("an MP3 sound recording", "audio/mpeg")),
     (0, b"ID3\x03", NotAModel("an MP3 sound recording", "audio/mpeg")),
@@ -107,11 +109,17 @@ def recognise(head: bytes, name: str, *, whole: bool) -> Recognised:
         if pickle == "pickle" and name.lower().endswith("joblib"):
             pickle = "joblib"
         return Known(pickle, _PICKLES)
+    sense = sense_of(head, whole=whole)
+    if sense is Sense.IMPORTS:
+        return Known("pickle", _PICKLES)
     text = b"\0" not in head[:64]
     for offset, magic, known in _MAGIC:
         if head.startswith(magic, offset) and not (text and magic.isalnum()):
             return known
-    return _container(head) or _model(head, name) or _by_libmagic(head, name, whole=whole)
+    found = _container(head) or _model(head, name) or _by_libmagic(head, name, whole=whole)
+    # A text that an unpickler would go on reading is a companion only by a name that says so.
+    companion = isinstance(found, Known) and found.format is None
+    return None if companion and sense is Sense.OPEN and not naming.is_textual(name) else found
 
 
 def _empty(name: str) -> Recognised:

@@ -21,7 +21,6 @@ _XGBOOST = frozenset(
         "version",
         "learner.feature_names",
         f"{_BOOSTER}.name",
-        f"{_BOOSTER}.model.weights",
         "learner.learner_model_param.num_class",
         "learner.learner_model_param.num_feature",
         "learner.objective.name",

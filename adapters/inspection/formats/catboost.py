@@ -25,7 +25,6 @@ _WANTED = frozenset(
         f"{_INFO}.catboost_version_info",
         f"{_INFO}.class_params.class_names",
         f"{_PARAMETERS}.loss_function.type",
-        "scale_and_bias",
         *_TREES,
         *_FEATURES,
     }
@@ -85,9 +84,8 @@ def check_catboost_cbm(stream: Stream, notes: Notes) -> None:
         Malformed: it is cut short, or the flatbuffer points outside of itself.
         LimitExceeded: it is compressed, and too large to be looked into.
     """
-    head = stream.exactly(8)
-    length = int.from_bytes(head[4:], "little")
     file = stream.sought()
+    length = int.from_bytes(file.read(8)[4:], "little")
     total = file.seek(0, 2)
     if length < 16 or 8 + length > total:
         raise Malformed(f"has {total} bytes; its header promises {8 + length}")
