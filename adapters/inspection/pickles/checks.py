@@ -62,7 +62,7 @@ def _check(stream: Stream, notes: Notes, reader: Reader) -> None:
         if few:
             _note_second_opinion(stream, start, notes)
         _note_unknown(trace, notes)
-        _note_nature(trace, notes)
+        _note_nature(trace, notes, whole=bool(roots))
         note_facts(trace, roots, notes)
     _check_loaded(stream, trace, notes)
 
@@ -118,13 +118,11 @@ def _imports(name: str) -> str:
 
 def _note_second_opinion(stream: Stream, start: int, notes: Notes) -> None:
     """Adds what is dangerous to picklescan and nothing but unknown here."""
-    again = stream.again()
-    if again is None or stream.tell() - start > opinion.MOST_BYTES:
+    again, count = stream.again(), stream.tell() - start
+    if again is None or count > opinion.MOST_BYTES:
         return
     again.skip(start)
-    data = again.read(opinion.MOST_BYTES + 1)
-    if len(data) > opinion.MOST_BYTES:
-        return
+    data = again.read(count + opinion.BEYOND)
     for module, name in opinion.dangerous_imports(data):
         if judge_import(module, name) is Trust.UNKNOWN and not _carries_code(module):
             notes.refuse(_CODE, f"{notes.place}: {_imports(f'{module}.{name}')}.")
@@ -155,17 +153,17 @@ def _note_unknown(trace: Trace, notes: Notes) -> None:
             )
 
 
-def _note_nature(trace: Trace, notes: Notes) -> None:
+def _note_nature(trace: Trace, notes: Notes, *, whole: bool) -> None:
     sentence = f"{notes.place} is a pickle, which can run code when it is loaded"
     imports = trace.imports.values()
     unknown = any(each.dangerous or each.trust is Trust.UNKNOWN for each in imports)
-    if unknown or trace.dangers or trace.doubts:
+    if unknown or trace.dangers or trace.doubts or not whole:
         notes.can_carry_code(f"{sentence}.")
         return
-    names = sorted({shown(found.full_name) for found in trace.imports.values()})
+    names = sorted({shown(found.full_name) for found in imports})
     more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
-    known = f": {', '.join(names[:_MOST_SHOWN])}{more}" if names else ", none at all"
-    notes.can_carry_code(f"{sentence}; this one imports only names known to be harmless{known}.")
+    known = f"only what is known to be harmless: {', '.join(names[:_MOST_SHOWN])}{more}"
+    notes.can_carry_code(f"{sentence}; this one imports {known if names else 'nothing'}.")
 
 
 def _check_loaded(stream: Stream, trace: Trace, notes: Notes) -> None:

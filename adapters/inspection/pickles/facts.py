@@ -74,8 +74,20 @@ def note_facts(trace: Trace, roots: Sequence[Value], notes: Notes) -> None:
     if trace.tensors:
         notes.fact("tensors", len(trace.tensors))
         notes.fact("parameters", min(sum(count for _, _, count in trace.tensors), (1 << 63) - 1))
-        kinds = (kind for kind in trace.tensors.values())
-        notes.fact("dtypes", {_DTYPES.get(kind, kind) for kind in kinds})
+        notes.fact("dtypes", {_DTYPES.get(kind, kind) for kind in trace.tensors.values()})
+    elif trace.array_count and framework in {None, "numpy"}:
+        # Of other frameworks' arrays only some are parameters.
+        notes.fact("tensors", trace.array_count)
+        notes.fact("parameters", min(sum(trace.elements.values()), (1 << 63) - 1))
+        notes.fact("dtypes", {_named(code) for code in trace.elements})
+
+
+def _named(code: str) -> str:
+    """As safetensors name the types."""
+    kind, size = code[0], code[1:]
+    if kind in "iufc" and size.isdigit():
+        return f"{kind.upper()}{8 * int(size)}"
+    return "BOOL" if code == "b1" else code
 
 
 def _is_model_class(found: Import) -> bool:

@@ -375,6 +375,8 @@ class Machine(Workbench):
         if is_array(instance):
             self._trace.arrays = True
         if self._arrays and is_array(instance):
+            if isinstance(state, Mapping):
+                self._trace.note_array(state.get("dtype"), state.get("shape"))
             self._stack[-1] = pass_array(instance, self._stream, self.nested)
 
     def _op_persid(self) -> None:

@@ -10,6 +10,8 @@ import logging
 
 MOST_BYTES = 32 << 20
 MOST_OPCODES = 100_000
+BEYOND = 64 << 10
+"""Bytes it is given beyond what the machine has read, in case that stopped too early."""
 
 
 def dangerous_imports(data: bytes) -> list[tuple[str, str]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 
+from adapters.inspection.pickles.arrays import code_of, elements
 from adapters.inspection.pickles.gadgets import WATCHED_KEYS, call_rule, watch_state
 from adapters.inspection.pickles.import_lists import (
     ATTRIBUTES,
@@ -28,6 +30,7 @@ from adapters.inspection.streams import Budget, LimitExceeded, Malformed
 
 _MOST_IMPORTS = 5000
 _MOST_ACTS = 20
+_MOST_TYPES = 100
 _MOST_TENSORS = 200_000
 _VERSION = re.compile(r"\d[\w.+-]{0,40}")
 
@@ -45,6 +48,7 @@ class Trace:
         loaded: what is loaded as a file of its own while this is loaded.
         storages: the class of each tensor storage of PyTorch by its key.
         calls: how many were seen, instances included.
+        elements: how many there are in NumPy's arrays, by their type.
         tensors: size and class of the tensors of PyTorch, by what tells them apart.
     """
 
@@ -56,6 +60,8 @@ class Trace:
     persistent_ids: int = 0
     calls: int = 0
     arrays: bool = False
+    elements: dict[str, int] = field(default_factory=dict)
+    array_count: int = 0
     loaded: list[Value] = field(default_factory=list)
     versions: set[str] = field(default_factory=set)
     storages: dict[str, str] = field(default_factory=dict)
@@ -148,6 +154,8 @@ class Trace:
             return self._made(first, args)
         if function.full_name == "torch._utils._rebuild_tensor_v2":
             self._note_tensor(args)
+        elif function.name == "_frombuffer" and isinstance(args, tuple) and len(args) > 2:
+            self.note_array(args[1], args[2])
         return Result(function, args)
 
     def _attribute(self, function: Import, args: Value) -> Import | Result | None:
@@ -186,6 +194,9 @@ class Trace:
             raise Malformed("gives an array or its type a second state")
         instance.built = True
         instance.state = state
+        array = origin is not None and origin.name == "_reconstruct"
+        if array and isinstance(state, tuple) and len(state) == 5:
+            self.note_array(state[2], state[1])
         if origin is not None and _gives_what_is_there(origin):
             self.danger(f"it changes what {rendered(instance)} gives, for the whole program")
         elif origin is not None:
@@ -212,6 +223,14 @@ class Trace:
             self.versions.add(value)
         elif isinstance(key, str) and key in WATCHED_KEYS:
             WATCHED_KEYS[key](self, value)
+
+    def note_array(self, dtype: Value, shape: Value) -> None:
+        """An array of NumPy, where its type and shape are such."""
+        with suppress(Malformed):
+            code, count = code_of(dtype), elements(shape)
+            if code is not None and len(self.elements) < _MOST_TYPES:
+                self.elements[code] = self.elements.get(code, 0) + count
+                self.array_count += 1
 
     def _note_tensor(self, args: Value) -> None:
         """By the arguments: storage, offset, size, strides."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from adapters.inspection.pickles.values import Cut, Value
+from adapters.inspection.pickles.values import OPAQUE, Cut, Value
 from adapters.inspection.streams import Malformed, Stream
 
 CUT_SHORT = "ends too early: it was cut short"
@@ -44,8 +44,12 @@ class Workbench:
         self._stream.skip(count - len(head))
         return Cut(head, count, at)
 
-    def _text_of(self, count: int, encoding: str, errors: str) -> str | Cut:
-        most = _SHORT if self._text_kept < _MUCH_TEXT else _SHORTEST
+    def _text_of(self, count: int, encoding: str, errors: str) -> Value:
+        much = self._text_kept >= _MUCH_TEXT
+        if much and count > _SHORTEST:
+            self._stream.skip(count)
+            return OPAQUE
+        most = _SHORTEST if much else _SHORT
         data = self._data(count, most)
         if isinstance(data, Cut):
             return Cut(cast("bytes", data.head).decode(encoding, "replace"), count)
