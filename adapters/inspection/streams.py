@@ -141,6 +141,11 @@ class Stream:
             return None
         return Stream(self._reopen(), self.size, seekable=self.seekable, reopen=self._reopen)
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether :meth:`again` gives a stream."""
+        return self._reopen is not None
+
     def tell(self) -> int:
         """How many bytes were passed. (Reading from ``file`` directly is not counted.)"""
         return self._at

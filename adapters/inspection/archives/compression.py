@@ -35,17 +35,24 @@ def check_compressed(stream: Stream, notes: Notes) -> None:
         raise LimitExceeded(f"is compressed by {method}, which is not read here", bomb=False)
     if notes.layers > Budget.LAYERS:
         raise Malformed("is compressed within too many archives")
-    first = True
+    opened: list[Stream] = [stream]
 
     def source() -> BinaryIO:
-        nonlocal first
-        again = None if first else stream.again()
-        first = False
-        return stream.file if again is None else again.file
+        """The file as it is at first, then from its start again."""
+        if content is not None and (again := stream.again()) is not None:
+            opened.append(again)
+        return opened[-1].file
 
-    content = unpacked(source, method, notes.budget)
-    if stream.again() is None:
-        content = Stream(content.file, None, seekable=False)
+    content: Stream | None = None
+    try:
+        content = unpacked(source, method, notes.budget, repeatable=stream.repeatable)
+        _inspect_inside(content, method, notes)
+    finally:
+        for again in opened[1:]:
+            again.file.close()
+
+
+def _inspect_inside(content: Stream, method: str, notes: Notes) -> None:
     # A compressed TAR archive is one layer, not two.
     layers = notes.layers + (content.peek(262)[257:] != b"ustar")
     inside = replace(notes, layers=layers, format=None, facts={})

@@ -196,9 +196,11 @@ class Folder:
             message = f"{self.notes.place} needs {shown(', '.join(missing))}, which is not in it."
             self.notes.tell("archive.incomplete", message)
         findings = self.notes.findings
-        for finding in [each for each in findings if each.code in _ABOUT_RAW]:
+        for finding in list(findings):
             name = self._located.get(finding.location or "")
-            if name is not None and (name in needed or self.raw(name)):
+            raw = finding.code in _ABOUT_RAW and (name in needed or self.raw(name or ""))
+            beside = finding.code == "onnx.external_data" and finding.severity is Severity.INFO
+            if name is not None and (raw or (beside and not missing)):
                 findings.remove(finding)
 
     def _external_data(self) -> Iterator[str]:

@@ -186,11 +186,11 @@ class Decompressed(io.RawIOBase):
         return 0
 
     def _count(self, data: bytes) -> None:
-        if self._check is not None:
-            self._check.take(self._at, data)
-        self._at += len(data)
+        start, self._at = self._at, self._at + len(data)
         if self._size is not None and self._at > self._size:
             raise Malformed(f"expands to more bytes than its archive says ({self._size})")
+        if self._check is not None:
+            self._check.take(start, data)
 
     def _decompress(self, decompressor: Decompressor, most: int) -> bytes:
         feed = b""
@@ -232,11 +232,13 @@ def unpacked(
     *,
     size: int | None = None,
     crc: int | None = None,
+    repeatable: bool = True,
 ) -> Stream:
     """What is compressed, each byte charged; in memory where it is known to be small.
 
     Args:
         size: in bytes once decompressed, as the archive says; None where nothing says it.
+        repeatable: whether ``reopen`` may be called more than once.
 
     Raises:
         LimitExceeded, Malformed
@@ -248,7 +250,7 @@ def unpacked(
 
     if size is not None and size <= MOST_IN_MEMORY:
         return Stream.of_bytes(open_again().read())
-    return Stream(open_again(), size, seekable=False, reopen=open_again)
+    return Stream(open_again(), size, seekable=False, reopen=open_again if repeatable else None)
 
 
 def stored(file: BinaryIO, start: int, size: int, crc: int | None = None) -> Stream:

@@ -69,10 +69,22 @@ def check_tar(stream: Stream, notes: Notes) -> None:
     if notes.layers >= Budget.LAYERS:
         layers = f"more than {Budget.LAYERS} layers are not looked into"
         raise Malformed(f"is an archive in an archive in an archive: {layers}")
+    again = stream.again() if stream.seekable else None
     folder = Folder(notes, "TAR")
+    try:
+        _check_members(stream, None if again is None else again.file, folder)
+    finally:
+        if again is not None:
+            again.file.close()
+    _check_rest(stream)
+    notes.format = folder_kind(folder.files) or "tar"
+    folder.finish()
+
+
+def _check_members(stream: Stream, whole: BinaryIO | None, folder: Folder) -> None:
     overrides = _Overrides()
     while (header := _next_header(stream)) is not None:
-        notes.budget.spend_members()
+        folder.notes.budget.spend_members()
         padded = -(-header.size // _BLOCK) * _BLOCK
         if header.kind in _LONG:
             text = stream.exactly(padded, most=_MOST_HEADER)[: header.size]
@@ -83,10 +95,7 @@ def check_tar(stream: Stream, notes: Notes) -> None:
             overrides.values.update(records if header.kind != b"g" else {})
         else:
             overrides.apply(header)
-            _check_member(stream, header, folder)
-    _check_rest(stream)
-    notes.format = folder_kind(folder.files) or "tar"
-    folder.finish()
+            _check_member(stream, whole, header, folder)
 
 
 def _next_header(stream: Stream) -> _Header | None:
@@ -146,13 +155,13 @@ def _check_global(header: _Header, records: dict[str, str]) -> None:
         raise Malformed("has a pax header that names or measures all of its members")
 
 
-def _check_member(stream: Stream, header: _Header, folder: Folder) -> None:
+def _check_member(stream: Stream, whole: BinaryIO | None, header: _Header, folder: Folder) -> None:
     kind, name = header.kind, header.name
     start = stream.tell()
     padded = -(-header.size // _BLOCK) * _BLOCK
     folder.enter(name, folder=kind == _FOLDER)
     if kind in _FILES and not folder.hopeless:
-        folder.inspect(name, _opener(stream, start, header.size))
+        folder.inspect(name, _opener(stream, whole, start, header.size))
     elif kind == _LINK:
         folder.link(name, header.target)
     elif kind == _HARD_LINK:
@@ -166,21 +175,23 @@ def _check_member(stream: Stream, header: _Header, folder: Folder) -> None:
     stream.skip(padded - (stream.tell() - start))
 
 
-def _opener(stream: Stream, start: int, size: int) -> Callable[[], Stream]:
-    """The member as a stream: in memory where it is small, else forward only as the archive is."""
+def _opener(stream: Stream, whole: BinaryIO | None, start: int, size: int) -> Callable[[], Stream]:
+    """The member as a stream: in memory where it is small, else forward only as the archive is.
+
+    Args:
+        whole: the archive once more, to be sought; None where it comes only once.
+    """
 
     def opened() -> Stream:
         if size <= MOST_IN_MEMORY:
             return Stream.of_bytes(stream.exactly(size))
-        whole = stream.again() if stream.seekable else None
-        if whole is not None:
-            file = whole.file
+        if whole is None:
+            return Stream(io.BufferedReader(_Slice(stream, size), BLOCK), size, seekable=False)
 
-            def window() -> BinaryIO:
-                return io.BufferedReader(Window(file, start, size), BLOCK)
+        def window() -> BinaryIO:
+            return io.BufferedReader(Window(whole, start, size), BLOCK)
 
-            return Stream(window(), size, seekable=True, reopen=window)
-        return Stream(io.BufferedReader(_Slice(stream, size), BLOCK), size, seekable=False)
+        return Stream(window(), size, seekable=True, reopen=window)
 
     return opened
 

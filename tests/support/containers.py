@@ -1,0 +1,72 @@
+"""Archives made by hand, and the judgement on them."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from collections.abc import Iterable
+
+from adapters.inspection.inspect import inspect_file
+from adapters.inspection.streams import Stream
+from domain.validation import FileReport, Judgement, ValidationPolicy
+from domain.values import FilePath
+from tests.support.corpus import CORPUS
+
+MODEL = (CORPUS / "models/model.safetensors").read_bytes()
+PAYLOAD = (CORPUS / "attacks/p4_posix_system.pkl").read_bytes()
+STATE_DICT = (CORPUS / "models/state_dict.pt").read_bytes()
+CAT = (CORPUS / "notmodels/cat.jpg").read_bytes()
+
+
+def inspected(data: bytes, name: str) -> FileReport:
+    """The report on a file of these bytes."""
+    return inspect_file(Stream.of_bytes(data), FilePath(name))
+
+
+def judged(data: bytes, name: str) -> Judgement:
+    """The verdict of the standard policy on it alone."""
+    return ValidationPolicy().judge({FilePath(name): inspected(data, name)})
+
+
+def verdict(data: bytes, name: str) -> str:
+    """In one word."""
+    return judged(data, name).verdict.value
+
+
+def messages(data: bytes, name: str) -> str:
+    """All that is said about it, a line for each finding."""
+    return "\n".join(each.message for each in judged(data, name).findings)
+
+
+def codes(data: bytes, name: str) -> set[str]:
+    """The kinds of findings."""
+    return {each.code for each in judged(data, name).findings}
+
+
+def zipped(
+    members: Iterable[tuple[str | zipfile.ZipInfo, bytes]],
+    method: int = zipfile.ZIP_STORED,
+    comment: bytes = b"",
+) -> bytes:
+    """A ZIP archive of these, in this order."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        for name, data in members:
+            archive.writestr(name, data)
+        archive.comment = comment
+    return file.getvalue()
+
+
+def tarred(
+    members: Iterable[tuple[str | tarfile.TarInfo, bytes]],
+    format: int = tarfile.PAX_FORMAT,
+) -> bytes:
+    """A TAR archive of these, in this order."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=format) as archive:
+        for member, data in members:
+            info = tarfile.TarInfo(member) if isinstance(member, str) else member
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return file.getvalue()
