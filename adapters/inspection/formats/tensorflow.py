@@ -201,11 +201,15 @@ class _Graph:
             raise LimitExceeded(f"has more than {_MOST_DISTINCT} different operators", bomb=False)
 
     def _attribute(self, length: int, operator: str) -> None:
-        key = ""
+        key, valued = "", False
         for number, size in self.wire.walk(_MAP, length):
             if number == 1:
+                if valued:
+                    raise Malformed("has an operator with a setting whose name follows it")
                 key = self.wire.text(size, 100)
-            elif key == "value" and operator == "Const":
+                continue
+            valued = True
+            if key == "value" and operator == "Const":
                 for _, tensor in self.wire.walk({8: BYTES}, size):
                     self._tensor(tensor)
             elif key == "output_stream":

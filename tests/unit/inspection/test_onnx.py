@@ -100,6 +100,15 @@ def test_it_reads_the_same_where_bytes_come_only_once() -> None:
         assert inspect_file(stream, FilePath("m.onnx")) == whole
 
 
+def test_the_models_that_the_library_tests_itself_with_are_accepted() -> None:
+    paths = sorted(Path(onnx.__file__).parent.glob("backend/test/data/**/*.onnx"))
+    assert len(paths) > 100
+    for path in paths:
+        found = inspect_path(path)
+        assert found.format == "onnx", path
+        assert not found.findings, path
+
+
 def test_initializers_are_no_inputs() -> None:
     made = model()
     made.graph.input.append(helper.make_tensor_value_info("W", TensorProto.FLOAT, [4, 2]))

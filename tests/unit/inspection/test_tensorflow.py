@@ -164,6 +164,7 @@ def test_lambda_layers_of_keras_are_held() -> None:
         (constant(1, (-2,), b"x"), "negative dimension"),
         (constant(1, (1,) * 300, b"xxxx"), "more than 254 dimensions"),
         (node("Relu")[:-2], "cut short"),
+        (node("PrintV2", part(2, part(2, "file://x")) + part(1, "output_stream")), "name follows"),
         (part(2, b""), "no operators"),
     ],
 )
