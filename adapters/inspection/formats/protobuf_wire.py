@@ -245,7 +245,8 @@ def _passing(wanted: tuple[int, ...]) -> re.Pattern[bytes]:
         tags[FIXED64] + rb".{8}",
         tags[BYTES] + rb"(?:" + texts + rb")",
     )
-    kept = [re.escape(_tag(number, kind)) for number in wanted for kind in range(8)]
+    # Tags of three bytes and more are not passed like this anyhow.
+    kept = [re.escape(_tag(each, kind)) for each in wanted if each < 2048 for kind in range(8)]
     keep = rb"(?!" + rb"|".join(kept) + rb")" if kept else b""
     return re.compile(rb"(?:" + keep + rb"(?:" + rb"|".join(kinds) + rb"))*+", re.DOTALL)
 

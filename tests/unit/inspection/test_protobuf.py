@@ -30,6 +30,12 @@ def test_wanted_fields_are_given_and_others_passed() -> None:
     assert walked(data, {1: VARINT, 3: BYTES, 4: FIXED32}) == [(1, 300), (3, 4), (4, 1), (1, 5)]
 
 
+@pytest.mark.parametrize("field", [1, 15, 16, 2047, 2048, 100_000, (1 << 29) - 1])
+def test_fields_may_have_any_number(field: int) -> None:
+    data = number(field, 1) + number(3, 7) * 100 + number(field, 2)
+    assert walked(data, {field: VARINT}) == [(field, 1), (field, 2)]
+
+
 def test_packed_numbers_come_one_by_one() -> None:
     assert walked(part(1, varint(3) + varint(700)), {1: VARINT}) == [(1, 3), (1, 700)]
 
