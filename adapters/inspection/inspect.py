@@ -34,12 +34,12 @@ from adapters.inspection.formats.tensorflow import (
     check_saved_model,
 )
 from adapters.inspection.formats.tflite import check_tflite
-from adapters.inspection.misnaming import check_name
+from adapters.inspection.misnaming import check_name, hold_unknown
 from adapters.inspection.pickles import check_joblib, check_pickle, check_torch_legacy
 from adapters.inspection.recognition import HEAD, NotAModel, recognise
 from adapters.inspection.report import Notes, shown
 from adapters.inspection.streams import Budget, LimitExceeded, Malformed, Stream
-from domain.validation import NOT_A_MODEL, UNKNOWN_FORMAT, FileReport
+from domain.validation import NOT_A_MODEL, FileReport
 from domain.values import FilePath
 
 _LABELS = re.compile(r"[\w. -]+\.(?:txt|csv|tsv|vocab)", re.ASCII | re.IGNORECASE)
@@ -124,8 +124,7 @@ def _inspect(stream: Stream, name: str, notes: Notes) -> None:
         notes.refuse(NOT_A_MODEL, f"{notes.place} is {known.what}, not a model.")
         return
     if known is None:
-        message = f"{notes.place} is in no format that is known here; it was not checked."
-        notes.hold(UNKNOWN_FORMAT, message)
+        hold_unknown(name, notes)
         return
     notes.format, notes.media_type = known.format, known.media_type
     if known.format in _CHECKERS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adapters.inspection import naming
 from adapters.inspection.report import Notes
-from domain.validation import CAN_CARRY_CODE
+from domain.validation import CAN_CARRY_CODE, UNKNOWN_FORMAT
 
 _MISNAMED = "file.misnamed"
 _PICKLES = ("pickle", "joblib", "pytorch", "torch", "dill", "cloudpickle")
@@ -29,6 +29,14 @@ def check_name(name: str, notes: Notes) -> None:
         notes.refuse(_MISNAMED, what)
     else:
         notes.tell(_MISNAMED, what)
+
+
+def hold_unknown(name: str, notes: Notes) -> None:
+    """Holds what nobody knows, whatever its name says."""
+    promise = naming.promised(name)
+    like = f"is named like {promise[0]}, but " if promise and promise[1] else ""
+    message = f"{notes.place} {like}is in no format that is known here; it was not checked."
+    notes.hold(UNKNOWN_FORMAT, message)
 
 
 def _described(format: str) -> str:

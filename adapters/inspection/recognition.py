@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from adapters.inspection import libmagic, naming
-from adapters.inspection.bare_pickles import Sense, sense_of
 from adapters.inspection.formats import protobuf
 from adapters.inspection.libmagic import OCTETS
 from adapters.inspection.pickles.recognition import recognise_pickle
@@ -109,17 +108,11 @@ def recognise(head: bytes, name: str, *, whole: bool) -> Recognised:
         if pickle == "pickle" and name.lower().endswith("joblib"):
             pickle = "joblib"
         return Known(pickle, _PICKLES)
-    sense = sense_of(head, whole=whole)
-    if sense is Sense.IMPORTS:
-        return Known("pickle", _PICKLES)
     text = b"\0" not in head[:64]
     for offset, magic, known in _MAGIC:
         if head.startswith(magic, offset) and not (text and magic.isalnum()):
             return known
-    found = _container(head) or _model(head, name) or _by_libmagic(head, name, whole=whole)
-    # A text that an unpickler would go on reading is a companion only by a name that says so.
-    companion = isinstance(found, Known) and found.format is None
-    return None if companion and sense is Sense.OPEN and not naming.is_textual(name) else found
+    return _container(head) or _model(head, name) or _by_libmagic(head, name, whole=whole)
 
 
 def _empty(name: str) -> Recognised:
@@ -332,10 +325,19 @@ def _by_libmagic(head: bytes, name: str, *, whole: bool) -> Recognised:
         return NotAModel(naming.for_people(libmagic.describe(head), media_type), media_type)
     if text and naming.is_binary(name):
         return NotAModel(naming.of_misnamed_text(head), "text/plain")
-    if text:
+    if text and (whole or naming.is_textual(name) or _in_lines(head)):
         plain = media_type if _TEXTUAL.match(media_type) else "text/plain"
         return Known(None, naming.of_text(plain, name))
     return None
+
+
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+
+
+def _in_lines(head: bytes) -> bool:
+    """Whether it is text as people write it. An unpickler would take a line or a length that goes
+    beyond the head for one value, and go on behind it."""
+    return b"\n" in head[HEAD // 2 :] and not _CONTROL.search(head)
 
 
 # ISO 11172-3: kbit/s of layer III in version 1 and in versions 2 and 2.5; Hz in version 1.
