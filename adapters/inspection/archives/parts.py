@@ -193,8 +193,8 @@ class Decompressed(io.RawIOBase):
             self._check.take(start, data)
 
     def _decompress(self, decompressor: Decompressor, most: int) -> bytes:
-        feed = b""
-        if decompressor.needs_input:
+        feed, hungry = b"", decompressor.needs_input
+        if hungry:
             feed, self._rest = self._rest or self._source.read(_FEED), b""
         try:
             data = decompressor.decompress(feed, most)
@@ -202,7 +202,7 @@ class Decompressed(io.RawIOBase):
             if "memory usage limit" in str(error).lower():
                 raise LimitExceeded("needs too much memory to be read", bomb=False) from error
             raise Malformed(f"has broken {self._method} compression") from error
-        if not data and not feed and decompressor.needs_input and not decompressor.eof:
+        if hungry and not feed and not data and not decompressor.eof:
             raise Malformed("ends too early: it was cut short")
         return data
 
