@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import logging
 
-MOST_BYTES = 32 << 20
+MOST_BYTES = 8 << 20
 MOST_OPCODES = 100_000
 BEYOND = 64 << 10
 """Bytes it is given beyond what the machine has read, in case that stopped too early."""
