@@ -18,7 +18,7 @@ from adapters.inspection.formats.boosters import (
     check_xgboost_ubj,
 )
 from adapters.inspection.formats.catboost import check_catboost_cbm, check_catboost_json
-from adapters.inspection.formats.companions import check_companion
+from adapters.inspection.formats.companions import check_companion, is_acted_on
 from adapters.inspection.formats.coreml import check_coreml
 from adapters.inspection.formats.flax import check_flax
 from adapters.inspection.formats.gguf import check_gguf
@@ -133,8 +133,18 @@ def _inspect(stream: Stream, name: str, notes: Notes) -> None:
         message = f"{notes.place} was recognised as {known.format}, but not looked into further."
         notes.tell("format.not_inspected", message)
     check_name(name, notes)
+    if known.format is not None and is_acted_on(name):
+        _check_as_companion(stream, notes)
     if known.format != "zip":
         _check_end(stream, notes)
+
+
+def _check_as_companion(stream: Stream, notes: Notes) -> None:
+    """Programs go by the name of this one, so it is judged though it looks like a model."""
+    again = stream.again()
+    if again is not None:
+        with again.file:
+            check_companion(again, notes)
 
 
 def _check_end(stream: Stream, notes: Notes) -> None:

@@ -32,6 +32,12 @@ _KNOWN_LIBRARIES = frozenset(
 _CUSTOM_CODE_MARKS = re.compile(r'"(?:auto_map|trust_remote_code|custom_pipelines?)"\s*:')
 
 
+def is_acted_on(name: str) -> bool:
+    """Whether programs act on a file of this name, whatever else its content may be."""
+    name = posixpath.basename(name)
+    return name == "MLmodel" or bool(_READ_WHOLE.fullmatch(name) or _TEMPLATES.fullmatch(name))
+
+
 def check_companion(stream: Stream, notes: Notes) -> None:
     """Looks into those that are acted on; reads 1 MiB at most."""
     name = posixpath.basename(notes.name)
