@@ -280,8 +280,8 @@ class _Parser:
         operator = self._here.text.upper()
         if not self._accept("LIKE", "ILIKE"):
             raise self._wrong("expected IN, LIKE or ILIKE")
-        textual = field.scope in {Scope.TAGS, Scope.PARAMETERS, Scope.ALIAS} or (
-            self._vocabulary.attributes.get(field.key) is str
+        textual = field.scope in {Scope.TAGS, Scope.PARAMETERS, Scope.FACTS, Scope.ALIAS} or (
+            field.scope is Scope.ATTRIBUTE and self._vocabulary.attributes[field.key] is str
         )
         if self._here.kind != "text" or not textual:
             raise self._wrong(f"{operator} compares texts")

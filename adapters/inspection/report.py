@@ -7,8 +7,16 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from adapters.inspection.streams import Budget, Stream
-from domain.validation import CAN_CARRY_CODE, Coverage, Facts, FileReport, Finding, Severity
-from domain.values import FilePath
+from domain.validation import (
+    CAN_CARRY_CODE,
+    EXTERNAL_DATA,
+    Coverage,
+    Facts,
+    FileReport,
+    Finding,
+    Severity,
+)
+from domain.values import MAX_FILES, FilePath
 
 MOST_FINDINGS = 100
 MOST_TEXT = 500
@@ -112,7 +120,9 @@ class Notes:
             self.facts[key] = value
         else:
             entries = sorted({shown(str(each), MOST_ENTRY) for each in value})
-            self.facts[key] = entries[:MOST_ENTRIES]
+            # A policy goes by the files that a model needs, so none of those is left out.
+            most = MAX_FILES if key == EXTERNAL_DATA else MOST_ENTRIES
+            self.facts[key] = entries[:most]
 
     def report(self) -> FileReport:
         """The result, once the file itself was inspected."""

@@ -39,7 +39,16 @@ VERSION: dict[str, Any] = {
     "source": "git:4f2a91c",
     "parents": [],
     "status": "ready",
-    "facts": {"framework": "onnx", "opset": 17, "parameters": 11904, "producer": "skl2onnx 1.20.0"},
+    "facts": {
+        "framework": "onnx",
+        "format_version": 14,
+        "name": "g",
+        "inputs": ["x: float32[1]"],
+        "outputs": ["y: float32[1]"],
+        "opset": 28,
+        "opsets": ["ai.onnx 28"],
+        "operators": ["Identity"],
+    },
     "validation": {
         "verdict": "accept",
         "policy": "standard",

@@ -42,7 +42,7 @@ def assert_settings(environment: dict[str, str]) -> Settings:
     ours = {
         name.lower(): value
         for name, value in environment.items()
-        if not name.startswith(NOT_OURS) and value != ""
+        if not name.startswith(NOT_OURS) and value
     }
     assert ours.keys() <= Settings.model_fields.keys()
     return Settings(_env_file=None, **ours)  # type: ignore[arg-type]

@@ -27,6 +27,7 @@ from domain.errors import Kind
 from entrypoints.cli.app import run
 from entrypoints.cli.exits import EXIT_CODES
 from entrypoints.settings import Settings
+from tests.support.publishing import safetensors
 from tests.support.server import environment_for, running_server
 
 
@@ -63,7 +64,9 @@ class Cli:
 
     def start(self, *arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
         """As a process of its own."""
-        settings = {key: options.pop(key) for key in list(options) if key in {"port", "validation"}}
+        settings = {"validation_policy": "report"}
+        if "port" in options:
+            settings["port"] = options.pop("port")
         defaults: dict[str, Any] = {
             "stdin": subprocess.DEVNULL,
             "stdout": subprocess.PIPE,
@@ -93,7 +96,8 @@ def cli(
     before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
-    for name, value in environment_for(tmp_path).items():
+    # Most of them publish companions alone, which are easier to read than models.
+    for name, value in environment_for(tmp_path, validation_policy="report").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("USER", "ann")
     monkeypatch.setenv("LOGNAME", "ann")
@@ -124,9 +128,10 @@ def test_a_first_day_with_the_registry_in_processes_of_its_own(cli: Cli) -> None
         return out
 
     cli.file("model/config.json")
+    cli.file("model/m.safetensors", safetensors(1, 8))
     told = f"Created a new registry in {cli.root / 'modelyard.db'}\n"
     published = call("publish", "churn", "model", "--create-model", told=told)
-    assert published == "Published churn@1: 1 file, 8 B.\n"
+    assert published == "Published churn@1: 2 files, 90 B.\n"
     call("alias", "set", "churn", "champion", "1")
     call("download", "churn@champion")
     assert (cli.root / "churn-1" / "config.json").read_bytes() == b'{"a": 1}'
@@ -188,15 +193,14 @@ def test_publish_tells_of_aliases_and_of_what_was_found(
     command = ("publish", "churn", "model/config.json", "--idempotency-key", "k")
     told = churn(*command, "--alias", "champion", "--alias", "canary")
     assert told.out == "Published churn@2 (@champion, @canary): 1 file, 8 B.\n"
-    assert told.err == ""
+    assert told.err.startswith("critical: config.json is not a model")
     churn("alias", "set", "churn", "champion", "1")
     told = churn(*command, "--alias", "champion", "--alias", "canary")
     assert told.out == "Published churn@2 (@canary): 1 file, 8 B (published before).\n"
-    monkeypatch.setenv("VALIDATION", "warn")
     churn.file("cat.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\6" + b"\0" * 50)
     told = churn("publish", "churn", "cat.png", "--json")
     assert told.err.startswith("critical: cat.png is PNG image data")
-    assert told.json["validation"]["verdict"] == "warn"
+    assert told.json["validation"]["verdict"] == "reject"
 
 
 def test_publish_to_an_unknown_model_names_the_option(churn: Cli) -> None:
@@ -211,11 +215,15 @@ def test_an_idempotency_key_publishes_once(churn: Cli) -> None:
     churn("publish", "churn", "model/config.json", "--idempotency-key", "k1", code=4)
 
 
-def test_a_picture_is_refused_and_takes_no_number(churn: Cli) -> None:
+def test_a_picture_is_refused_and_takes_no_number(
+    churn: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VALIDATION_POLICY", "standard")
     churn.file("cat.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\6" + b"\0" * 50)
     problem = churn.json("publish", "churn", "cat.png", code=5)
     assert (problem["code"], problem["exit_code"]) == ("file.not_a_model", 5)
-    assert churn.json("publish", "churn", "model")["version"] == 2
+    churn.file("m.safetensors", safetensors(1))
+    assert churn.json("publish", "churn", "model", "m.safetensors")["version"] == 2
 
 
 def test_show_tells_of_a_model_and_of_a_version_by_any_reference(churn: Cli) -> None:
@@ -651,6 +659,7 @@ def test_progress_is_shown_on_a_terminal_and_nowhere_else(churn: Cli) -> None:
     out, _ = process.communicate()
     assert (process.returncode, out) == (0, "Published churn@2: 2 files, 13 B.\n")
     assert b"Publishing churn" in shown
+    churn.file("model/m.safetensors", safetensors(1))
     assert churn("publish", "churn", "model").err == ""
     assert churn("export", "export").err == ""
 
@@ -669,7 +678,7 @@ def test_ctrl_c_leaves_nothing_half_done(churn: Cli) -> None:
     with (churn.root / "huge.bin").open("wb") as file:
         file.truncate(1 << 40)
     command = ("publish", "churn", "huge.bin", "--alias", "next")
-    process = churn.start(*command, validation="off")
+    process = churn.start(*command)
     staging = churn.root / "artifacts" / "staging"
     _wait(lambda: any(path.stat().st_size for path in staging.iterdir()))
     process.send_signal(signal.SIGINT)

@@ -63,7 +63,8 @@ def assert_refused(ended: subprocess.CompletedProcess[str], code: int, *words: s
         ("port", SECRET, "integer"),
         ("port", "65536", "65535"),
         ("workers", "0", "greater than or equal to 1"),
-        ("validation", SECRET, "'enforce'"),
+        ("validation_policy", SECRET, "'standard'"),
+        ("validation_allow", "mycompany", "mycompany.models.*"),
         ("max_upload_size", "-1", "greater"),
         ("max_metadata_size", "12", "1024"),
         ("graceful_timeout", SECRET, "integer"),
@@ -79,8 +80,8 @@ def test_a_wrong_setting_is_named_with_what_would_be_right(
 
 
 def test_every_wrong_setting_is_named_at_once(tmp_path: Path) -> None:
-    ended = serve(tmp_path, port=SECRET, workers=SECRET, validation=SECRET)
-    assert_refused(ended, USAGE, "PORT: ", "WORKERS: ", "VALIDATION: ")
+    ended = serve(tmp_path, port=SECRET, workers=SECRET, validation_policy=SECRET)
+    assert_refused(ended, USAGE, "PORT: ", "WORKERS: ", "VALIDATION_POLICY: ")
 
 
 def test_a_wrong_setting_in_a_file_counts_too(tmp_path: Path) -> None:
