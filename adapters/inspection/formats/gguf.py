@@ -27,6 +27,8 @@ _MOST_NAME = 256
 _MOST_TEXT = 4 << 20
 _MOST_DIMENSIONS = 8
 _DEPTH = 4
+_COST = 40
+"""What a list in a list counts; honest files have none."""
 _ALIGNMENT = 32
 
 _STRING, _ARRAY = 8, 9
@@ -141,7 +143,7 @@ class _Reader:
             self._spend(count)
             self._skip_strings(count)
         elif kind == _ARRAY:
-            self._spend(count)
+            self._spend(count, _COST)
             for _ in range(count):
                 self.skip_value(_ARRAY, depth - 1)
         else:
@@ -158,11 +160,11 @@ class _Reader:
                 count -= 1
             self.skip(at - self._at)
 
-    def _spend(self, count: int) -> None:
+    def _spend(self, count: int, cost: int = 1) -> None:
         size = self._stream.size
         if size is not None and count > size:
             raise Malformed(f"claims a list of {count} entries, which it has no room for")
-        self._elements -= count
+        self._elements -= count * cost
         if self._elements < 0:
             raise LimitExceeded(f"has more than {MOST_ELEMENTS} entries in lists", bomb=False)
 

@@ -23,9 +23,10 @@ MOST_HEADER = 100_000_000
 """Bytes; the format sets this limit."""
 MOST_TENSORS = 250_000
 """Large models have some 100,000, in dozens of files. More are not read, nor more metadata."""
-MOST_TEXT = 16 << 20
-"""Bytes of one text. Some write what a model was trained on into one, some megabytes long."""
-_PIECE = 64 * 1024
+MOST_TEXT = 4 << 20
+"""Bytes of one text. Some write what a model was trained on into one, a megabyte or two."""
+_PIECE = 256 * 1024
+"""The parser begins a text anew with each piece, so small ones make long texts slow."""
 _MOST_DIMENSIONS = 64
 _MOST_ELEMENTS = 1 << 63
 
