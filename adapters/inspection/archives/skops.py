@@ -22,17 +22,9 @@ _BUILTINS = frozenset(
 _DATA = frozenset(
     {"JsonNode", "BytesNode", "BytearrayNode", "DictNode", "DefaultDictNode", "ListNode"}
     | {"SetNode", "TupleNode", "SliceNode", "NdArrayNode", "MaskedArrayNode", "SparseMatrixNode"}
-    | {"RandomStateNode", "RandomGeneratorNode", "DatetimeTimedeltaNode", "TreeNode", "ObjectNode"}
-    | {
-        "TypeNode",
-        "FunctionNode",
-        "CachedNode",
-        "LossNode",
-        "ReduceNode",
-        "_DictWithDeprecatedKeysNode",
-    }
-    | {"DictWithDeprecatedKeysNode", "UnsupportedNode", "ConstructorFromReduceNode", "SGDNode"}
-    | {"OrderedDictNode", "QuantileForestNode", "CLossNode", "EnumNode"}
+    | {"RandomStateNode", "RandomGeneratorNode", "DatetimeTimedeltaNode", "DTypeNode", "TreeNode"}
+    | {"ObjectNode", "TypeNode", "FunctionNode", "CachedNode", "LossNode", "ReduceNode"}
+    | {"ConstructorFromReduceNode", "_DictWithDeprecatedKeysNode", "QuantileForestNode"}
 )
 _BINDING = frozenset({"MethodNode", "OperatorFuncNode", "PartialNode"})
 _OPERATORS = frozenset({"attrgetter", "itemgetter"})

@@ -22,6 +22,7 @@ from adapters.inspection.archives.zip_directory import (
 )
 from adapters.inspection.archives.zip_kinds import folder_kind, model_kind, something_else
 from adapters.inspection.formats.keras import check_keras_files
+from adapters.inspection.pickles import recognise_pickle
 from adapters.inspection.report import Notes, shown
 from adapters.inspection.streams import Budget, LimitExceeded, Malformed, Stream
 from domain.validation import NOT_A_MODEL
@@ -29,6 +30,8 @@ from domain.validation import NOT_A_MODEL
 _METHODS = {8: "deflate", 12: "bz2"}
 _KNOWN_METHODS = {9: "Deflate64", 14: "LZMA", 93: "Zstandard", 95: "XZ", 98: "PPMd"}
 _MOST_CONFIG = 16 << 20
+_HEAD = 64 * 1024
+# A text or an array of bytes, whatever they are.
 _SKOPS_BYTES = re.compile(r"[^/]+\.bin")
 
 
@@ -99,8 +102,6 @@ def check_zip(stream: Stream, notes: Notes) -> None:
         return
     archive = _located(file, entries, directory, notes)
     notes.format = kind or folder_kind(files) or "zip"
-    if kind == "skops":
-        folder.raw = lambda name: bool(_SKOPS_BYTES.fullmatch(name))
     for entry in entries:
         if folder.hopeless:
             break
@@ -142,6 +143,7 @@ def _check_member(entry: Entry, kind: str | None, archive: _Archive, folder: Fol
     torch = kind in torch_zip.KINDS
     if torch and torch_zip.is_storage(name):
         return
+    bytes_of_skops = kind == "skops" and _SKOPS_BYTES.fullmatch(name) is not None
     inside = folder.member(name)
     try:
         if entry.is_link:
@@ -149,7 +151,7 @@ def _check_member(entry: Entry, kind: str | None, archive: _Archive, folder: Fol
         elif torch and torch_zip.is_pickle(name):
             torch_zip.check(archive.open(entry), inside)
             folder.keep(name, inside)
-        else:
+        elif not bytes_of_skops or recognise_pickle(archive.open(entry).peek(_HEAD)):
             folder.inspect(name, lambda: archive.open(entry))
     except Malformed as error:
         inside.refuse("file.malformed", f"{inside.place} {error}.")
