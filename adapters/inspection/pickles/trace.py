@@ -19,6 +19,7 @@ from adapters.inspection.pickles.imports import Trust, judge_import, today
 from adapters.inspection.pickles.values import (
     OPAQUE,
     Import,
+    Mapping,
     Opaque,
     Result,
     Value,
@@ -143,7 +144,8 @@ class Trace:
             function.cleared += 1
             return harmless
         if function.call is None:
-            more = "" if keywords is None else f", **{rendered(keywords)}"
+            named = isinstance(keywords, Mapping) and keywords.entries
+            more = f", **{rendered(keywords)}" if named else ""
             arguments = shown(rendered_arguments(args) + more, 200)
             function.call = f"{shown(function.full_name)}({arguments})"
         rule = call_rule(function.module, function.name)
