@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 _CERTAIN = re.compile(
     r"""
-      image/(?: jpeg | png | gif | bmp | webp | tiff | heic | heif | avif | jp2 | jpx | jxl
+      image/(?: jpeg | png | gif | bmp | webp | tiff | heic | heif | avif | jp2 | jpx
               | x-xcf | x-exr | vnd\.adobe\.photoshop | vnd\.djvu.* )
     | video/(?: mp4 | quicktime | webm | ogg | x-matroska | x-msvideo | x-ms-asf | x-flv | x-m4v
               | 3gpp2? | x-ms-wmv )

@@ -70,6 +70,7 @@ _MAGIC: tuple[tuple[int, bytes, Recognised], ...] = (
     (0, b"ID3\x04", NotAModel("an MP3 sound recording", "audio/mpeg")),
     (0, b"OggS\0", NotAModel("an Ogg sound recording or video", "application/ogg")),
     (0, b"MSCF\0\0\0\0", NotAModel("a Microsoft Cabinet archive", "application/vnd.ms-cab")),
+    (0, b"\0\0\0\x0cJXL \r\n\x87\n", NotAModel("a picture (JPEG XL)", "image/jxl")),
     (0, b"%!PS-Adobe", NotAModel("a PostScript document", "application/postscript")),
     (0, b"PAR1", NotAModel("Apache Parquet data", "application/vnd.apache.parquet")),
     (0, b"ARROW1\0\0", NotAModel("Apache Arrow data", _ARROW)),
@@ -268,9 +269,13 @@ def _protobuf(head: bytes, name: str) -> Recognised:
         return None
     described = protobuf.is_described(fields)
     core_ml = described and (protobuf.is_core_ml(fields) or name.endswith(".mlmodel"))
+    # A few random bytes in ten thousand pass for these; runtimes want the version, and no
+    # vocabulary begins with a piece of kilobytes.
+    onnx = protobuf.is_onnx(fields) and any(field.number == 1 for field in fields)
+    pieces = protobuf.is_sentencepiece(fields) and fields[0].value < 4096
     kinds = (
-        (Known("onnx", "application/x-onnx"), protobuf.is_onnx(fields)),
-        (Known(None, OCTETS), protobuf.is_sentencepiece(fields)),
+        (Known("onnx", "application/x-onnx"), onnx),
+        (Known(None, OCTETS), pieces),
         (Known(None, OCTETS), protobuf.is_fingerprint(fields)),
         (Known("keras-metadata", OCTETS), protobuf.is_keras_metadata(fields)),
         (Known("tf-graphdef", "application/x-tensorflow"), protobuf.is_graph_def(fields)),
