@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -44,15 +45,19 @@ class _Archive:
     starts: dict[str, int]
     budget: Budget
 
-    def open(self, entry: Entry) -> Stream:
+    def open(self, entry: Entry, *, checked: bool = True) -> Stream:
         """The bytes of a member.
+
+        Args:
+            checked: whether their checksum must be that of the directory.
 
         Raises:
             LimitExceeded, Malformed
         """
         start = self.starts[entry.name]
+        crc = entry.crc if checked else None
         if entry.method == 0:
-            return stored(self.file, start, entry.size, entry.crc)
+            return stored(self.file, start, entry.size, crc)
         method = _METHODS.get(entry.method)
         if method is None:
             name = _KNOWN_METHODS.get(entry.method, f"method {entry.method}")
@@ -61,7 +66,7 @@ class _Archive:
         def packed() -> BinaryIO:
             return stored(self.file, start, entry.packed).file
 
-        return unpacked(packed, method, self.budget, size=entry.size, crc=entry.crc)
+        return unpacked(packed, method, self.budget, size=entry.size, crc=crc)
 
     def read(self, name: str) -> bytes | None:
         """A small member; None if there is no such one.
@@ -137,28 +142,43 @@ def _located(file: BinaryIO, entries: list[Entry], directory: Directory, notes: 
 
 
 def _check_member(entry: Entry, kind: str | None, archive: _Archive, folder: Folder) -> None:
-    name = entry.name
-    if entry.is_folder:
+    if entry.is_folder or (kind in torch_zip.KINDS and torch_zip.is_storage(entry.name)):
         return
-    torch = kind in torch_zip.KINDS
-    if torch and torch_zip.is_storage(name):
-        return
-    bytes_of_skops = kind == "skops" and _SKOPS_BYTES.fullmatch(name) is not None
-    inside = folder.member(name)
+    inside = folder.member(entry.name)
+
+    def opened() -> Stream:
+        """Readers that ignore checksums load the member all the same (CVE-2025-10156)."""
+        try:
+            return archive.open(entry)
+        except Malformed as error:
+            inside.refuse("file.malformed", f"{inside.place} {error}.")
+            return archive.open(entry, checked=False)
+
     try:
-        if entry.is_link:
-            folder.link(name, archive.open(entry).read(_MOST_CONFIG).decode("utf-8", "replace"))
-        elif torch and torch_zip.is_pickle(name):
-            torch_zip.check(archive.open(entry), inside)
-            folder.keep(name, inside)
-        elif not bytes_of_skops or recognise_pickle(archive.open(entry).peek(_HEAD)):
-            folder.inspect(name, lambda: archive.open(entry))
+        _inspect_member(entry, kind, opened, folder)
     except Malformed as error:
         inside.refuse("file.malformed", f"{inside.place} {error}.")
     except LimitExceeded as error:
         if error.bomb:
             raise
         inside.not_all_read(str(error))
+
+
+def _inspect_member(
+    entry: Entry, kind: str | None, opened: Callable[[], Stream], folder: Folder
+) -> None:
+    name = entry.name
+    if entry.is_link:
+        folder.link(name, opened().read(_MOST_CONFIG).decode("utf-8", "replace"))
+    elif kind in torch_zip.KINDS and torch_zip.is_pickle(name):
+        inside = folder.member(name)
+        torch_zip.check(opened(), inside)
+        folder.keep(name, inside)
+    elif kind == "skops" and _SKOPS_BYTES.fullmatch(name):
+        if recognise_pickle(opened().peek(_HEAD)):
+            folder.inspect(name, opened)
+    else:
+        folder.inspect(name, opened)
 
 
 def _finish(kind: str | None, archive: _Archive, folder: Folder) -> None:

@@ -249,6 +249,14 @@ def test_what_readers_disagree_on_is_refused(changed: Callable[[bytes], bytes]) 
     assert verdict(changed(data), "m.zip") in expected
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, DEFLATED])
+def test_a_wrong_checksum_hides_nothing(method: int) -> None:
+    data = _wrong_crc(zipped([("x.pkl", PAYLOAD)], method))
+
+    assert "has another checksum (CRC-32)" in messages(data, "m.zip")
+    assert "loading it would run posix.system('true')." in messages(data, "m.zip")
+
+
 def test_a_comment_is_no_fault() -> None:
     data = zipped([("model.safetensors", MODEL)], comment=b"made by hand")
 
