@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.corpus import CORPUS
 from tests.support.server import ROOT, running_server
 from tests.support.tiny_onnx import onnx_model
 
@@ -42,6 +43,8 @@ def test_the_session_at_the_top_prints_what_it_shows(tmp_path: Path) -> None:
     assert "".join(f"$ {command}\n{shown}\n" for command, shown in steps) == f"{session}\n"
     (tmp_path / "model.onnx").write_bytes(onnx_model(SIZE))
     (tmp_path / "cat.jpg").write_bytes(bytes.fromhex("ffd8ffe000104a46494600010100000100010000"))
+    trap = CORPUS / "attacks/torch_zip_payload.pt"
+    (tmp_path / "downloaded.pt").write_bytes(trap.read_bytes())
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     with running_server(tmp_path) as server:
@@ -63,7 +66,7 @@ def test_the_session_at_the_top_prints_what_it_shows(tmp_path: Path) -> None:
 
 @pytest.mark.xdist_group("readme")
 def test_every_command_of_the_tour_works(tmp_path: Path) -> None:
-    assert len(TOUR) == 5
+    assert len(TOUR) == 7
     with running_server(tmp_path) as server:
         script = "\n".join(TOUR).replace("http://127.0.0.1:8000", server.base_url)
         script = script.replace("curl ", "curl --noproxy '*' ")
@@ -76,7 +79,8 @@ def test_every_command_of_the_tour_works(tmp_path: Path) -> None:
         document, end = decoder.raw_decode(answers)
         documents.append(document)
         answers = answers[end:].lstrip()
-    model, version, alias, fetched, found, patched, history, refusal = documents
+    model, version, alias, fetched, found, patched, history, refusal, *more = documents
+    held, quarantined, reviewed, described = more
     assert (model["name"], model["creator"]) == ("churn", "ada")
     assert (version["version"], version["metrics"]) == (1, {"auc": 0.91})
     assert (alias["alias"], alias["version"]) == ("champion", 1)
@@ -86,3 +90,11 @@ def test_every_command_of_the_tour_works(tmp_path: Path) -> None:
     assert [move["actor"] for move in history["items"]] == ["ada"]
     assert refusal["code"] == "file.not_a_model"
     assert "cat.jpg is JPEG image data, not a model" in refusal["detail"]
+    assert (held["version"], held["status"]) == (2, "quarantined")
+    assert held["validation"]["findings"][0]["subject"] == "acme.Net"
+    assert [item["version"] for item in quarantined["items"]] == [2]
+    assert (reviewed["status"], reviewed["validation"]["reviews"][0]["reviewer"]) == (
+        "ready",
+        "eve",
+    )
+    assert [item["version"] for item in described["items"]] == [1]
