@@ -43,6 +43,7 @@ class NotAModel:
 
 Recognised = Known | NotAModel | None
 
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 _FETCHED_NOT = "a Git LFS pointer to a file that was never fetched"
 _ARROW = "application/vnd.apache.arrow.file"
 
@@ -54,7 +55,7 @@ _MAGIC: tuple[tuple[int, bytes, Recognised], ...] = (
     (0, b"PK\x07\x08", Known("zip", "application/zip")),
     (0, b"\x04\x22\x4d\x18", Known("lz4", "application/x-lz4")),
     (0, b"\x28\xb5\x2f\xfd", Known("zstd", "application/zstd")),
-    (0, b"\x89HDF\r\n\x1a\n", Known("hdf5", "application/x-hdf5")),
+    (0, _HDF5, Known("hdf5", "application/x-hdf5")),
     (0, b"\x93NUMPY", Known("npy", "application/x-numpy-data")),
     (4, b"TFL3", Known("tflite", "application/x-tflite")),
     (4, b"ORTM", Known("onnxruntime-ort", "application/x-onnxruntime")),
@@ -109,6 +110,8 @@ def recognise(head: bytes, name: str, *, whole: bool) -> Recognised:
         if pickle == "pickle" and name.lower().endswith("joblib"):
             pickle = "joblib"
         return Known(pickle, _PICKLES)
+    if hidden := _hdf5_behind(head):
+        return hidden
     text = b"\0" not in head[:64]
     for offset, magic, known in _MAGIC:
         if head.startswith(magic, offset) and not (text and magic.isalnum()):
@@ -120,6 +123,19 @@ def _empty(name: str) -> Recognised:
     if naming.promises_a_model(name):
         return NotAModel("empty", "application/x-empty")
     return Known(None, naming.of_text("text/plain", name))
+
+
+def _hdf5_behind(head: bytes) -> Recognised:
+    """HDF5 may begin at 512, 1024, 2048 ... (HDF5 file format, III.A). What is something else at
+    its beginning and HDF5 further on depends on who opens it; in archives such a file may lie."""
+    if head.startswith(b"PK") or _is_tar(head):
+        return None
+    for place in (512 << power for power in range(7)):
+        if head.startswith(_HDF5, place):
+            if not any(head[:place]):
+                return Known("hdf5", "application/x-hdf5")
+            return NotAModel("HDF5 data hidden behind something else", "application/x-hdf5")
+    return None
 
 
 # --- containers ---------------------------------------------------------------------------------

@@ -101,6 +101,24 @@ def test_an_old_tar_is_known_by_its_checksum() -> None:
     assert recognise(bytes(content), "m", whole=True) is None
 
 
+@pytest.mark.parametrize("place", [512, 1024, 32_768])
+def test_hdf5_behind_something_else_is_refused(place: int) -> None:
+    model = (MODELS / "model.h5").read_bytes()
+    for start in (b"GGUF\3\0\0\0", b"\x93NUMPY\1\0", b"MATLAB 7.3 MAT-file"):
+        found = recognise((start.ljust(place, b" ") + model)[:HEAD], "m.h5", whole=False)
+        assert isinstance(found, NotAModel)
+        assert found.what == "HDF5 data hidden behind something else"
+    assert format_of(b"\0" * place + model) == "hdf5"
+
+
+def test_hdf5_in_an_archive_is_an_archive() -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        archive.add(MODELS / "model.h5", "model.h5")
+    assert buffer.getvalue()[512:516] == b"\x89HDF"
+    assert format_of(buffer.getvalue()) == "tar"
+
+
 def test_joblib_is_known_by_its_name_or_its_arrays() -> None:
     assert format_of(pickle.dumps([io.StringIO]), "model.joblib") == "joblib"
     assert format_of((MODELS / "sklearn_rf_joblib").read_bytes(), "m") == "joblib"
