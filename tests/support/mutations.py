@@ -33,7 +33,7 @@ PATIENCE = 20
 """Seconds after which a file hangs; the slowest of the corpus takes a fraction of one."""
 MOST_RESIDENT = 256 << 20
 _WORKERS = 2
-_EXCEPTION = re.compile(r"cannot be read \((\w+): (.*)\)\.$")
+_EXCEPTION = re.compile(r"\((\w*(?:Error|Exception|Iteration))(?:: .*)?\)\.")
 _SURPRISES = {"AssertionError", "AttributeError", "NameError", "TypeError", "UnboundLocalError"}
 """They refuse the file, as any exception does; but it was our code that was not up to it."""
 
@@ -239,7 +239,7 @@ class Outcome:
             if found := _EXCEPTION.search(finding.message):
                 self.exceptions[found[1]] += 1
                 if found[1] in _SURPRISES:
-                    self.surprises.append(f"{mutant}: {found[0]}")
+                    self.surprises.append(f"{mutant}: {finding.message}")
 
     def __str__(self) -> str:
         lines = [f"most severe finding: {dict(self.verdicts)}"]
