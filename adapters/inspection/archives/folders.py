@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from adapters.inspection.archives.zip_directory import name_fault
+from adapters.inspection.formats.keras import check_keras_metadata
 from adapters.inspection.report import MOST_ENTRY, Notes, shown
 from adapters.inspection.streams import Malformed, Stream
 from domain.validation import (
@@ -45,6 +46,8 @@ _RAW = re.compile(
 _ABOUT_RAW = frozenset({UNKNOWN_FORMAT, "format.not_inspected", "file.misnamed"})
 # Facts of one file that say nothing of several.
 _SINGLE = ("shape", "format_version")
+# What looks like Python in these is read by PyTorch.
+_OWN_CODE = frozenset({"torchscript", "torch-pt2"})
 _MOST_LINK = 4096
 _ENOUGH = 20
 
@@ -103,7 +106,10 @@ class Folder:
         """
         inside = self.member(name)
         try:
-            self.notes.inspect(opened(), name, inside)
+            if posixpath.basename(name) == "keras_metadata.pb":
+                check_keras_metadata(opened(), inside)
+            else:
+                self.notes.inspect(opened(), name, inside)
         except Malformed as error:
             inside.refuse("file.malformed", f"{inside.place} {error}.")
         self._weigh(inside)
@@ -149,8 +155,18 @@ class Folder:
             facts.pop(key, None)
         facts.pop(EXTERNAL_DATA, None)
         notes.facts.update({**facts, **notes.facts})
+        self._tell_of_code()
         notes.fact("members", len(self.files))
         notes.fact("formats", formats)
+
+    def _tell_of_code(self) -> None:
+        """Python beside a model runs only if something asks for it, which is held then."""
+        code = [name for name in self.files if name.endswith(".py")]
+        if code and self.notes.format not in _OWN_CODE:
+            more = f" and {len(code) - 3} more" if len(code) > 3 else ""
+            names = shown(", ".join(code[:3]), 200)
+            message = f"{self.notes.place} holds Python code: {names}{more}."
+            self.notes.tell("archive.python_code", message)
 
     def _refuse(self, code: str, name: str, what: str) -> None:
         place = self.notes.place

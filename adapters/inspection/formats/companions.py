@@ -43,6 +43,8 @@ def check_companion(stream: Stream, notes: Notes) -> None:
     name = posixpath.basename(notes.name)
     if name == "MLmodel":
         check_mlmodel(stream, notes)
+    elif name == "saved_model.pbtxt":
+        notes.hold("graph.as_text", f"{notes.place} is a graph as text, which is not read here.")
     elif name.endswith(".json"):
         _check_json(stream, name, notes)
     elif _TEMPLATES.fullmatch(name):

@@ -84,6 +84,20 @@ def check_keras_files(config: bytes, metadata: bytes, notes: Notes) -> None:
     notes.fact("framework_version", version if isinstance(version, str) else None)
 
 
+_LAMBDA = re.compile(rb'"class_name": ?"(?:Lambda|__lambda__)"')
+_MOST_METADATA = 16 << 20
+
+
+def check_keras_metadata(stream: Stream, notes: Notes) -> None:
+    """Looks for Lambda layers in ``keras_metadata.pb``, which older Keras wrote beside a SavedModel
+    and restores layers from."""
+    data = stream.read(_MOST_METADATA + 1)
+    if len(data) > _MOST_METADATA:
+        notes.not_all_read("is larger than any honest metadata of Keras")
+    elif _LAMBDA.search(data):
+        _check_name(None, "Lambda", None, notes)
+
+
 def _parts(config: object) -> Iterator[dict[str, object] | str]:
     """All objects and texts in it; no recursion, for JSON may be nested deep."""
     waiting, seen = [config], 0
