@@ -100,11 +100,12 @@ def recognise(head: bytes, name: str, *, whole: bool) -> Recognised:
     Args:
         head: the first :data:`HEAD` bytes, or fewer; the end of them may be cut anywhere.
         name: of the file or member; what comes before the last slash does not matter.
-        whole: whether the head is all there is.
+        whole: whether the head is all there is; one of less than :data:`HEAD` bytes always is.
     """
     name = name.rsplit("/", 1)[-1]
+    whole = whole or len(head) < HEAD
     if not head:
-        return _empty(name) if whole else None
+        return _empty(name)
     # A pickle may hold the magic of another format where that is looked for, so it comes first.
     if pickle := recognise_pickle(head):
         if pickle == "pickle" and name.lower().endswith("joblib"):

@@ -240,6 +240,12 @@ def test_a_text_cut_within_a_character_is_still_a_text() -> None:
         assert format_of(content, "vocab.txt") is None
 
 
+@pytest.mark.parametrize("name", ["LICENSE.gz", "notes.txt.gz", "empty.gz"])
+def test_a_companion_may_be_compressed(name: str) -> None:
+    content = gzip.compress(b"" if name == "empty.gz" else b"You may use it.\n")
+    assert not [f for f in inspect(content, name).findings if f.severity is Severity.WARNING]
+
+
 def test_a_page_is_refused_under_any_name() -> None:
     page = b"<!DOCTYPE html><html></html>"
     for name in ("README.md", "index.txt", "config.json", "a.jinja", "x.yaml", "m.pmml"):
