@@ -31,7 +31,7 @@ JOB, DATA = b"j", b"d"
 HEAD = 256 * 1024
 """Bytes of the beginning that go along with the job: small files need no second message."""
 MOST_READ = 4 << 20
-MOST_REPORT = 1 << 20
+MOST_REPORT = 8 << 20
 
 _MEDIA_TYPE = re.compile(r"[a-z]+/[a-zA-Z0-9][a-zA-Z0-9.+_-]{0,126}")
 _MOST_FINDINGS = 200
@@ -72,7 +72,7 @@ def framed(kind: bytes, message: bytes) -> bytes:
 def encode_report(report: FileReport) -> bytes:
     """The last message of a job."""
     findings = [
-        [each.code, each.severity, each.message, each.location, each.subject]
+        [each.code, each.severity, each.message, _cut(each.location), each.subject]
         for each in report.findings
     ]
     told = {
@@ -83,6 +83,10 @@ def encode_report(report: FileReport) -> bytes:
         "coverage": report.coverage,
     }
     return framed(REPORT, json.dumps(told).encode())
+
+
+def _cut(text: str | None) -> str | None:
+    return text and text[:_MOST_TEXT]
 
 
 def decode_report(message: bytes, path: FilePath) -> FileReport:

@@ -429,6 +429,17 @@ def test_a_report_arrives_as_it_was_sent(report: FileReport) -> None:
     assert wire.decode_report(message[wire.FRAME.size :], PATH) == report
 
 
+def test_the_longest_report_is_not_too_long() -> None:
+    texts = ["\U0001f600" * 250] * 100
+    finding = Finding("code", Severity.INFO, "\U0001f600" * 500, PATH, "m" * 70_000, texts[0])
+    report = FileReport("a/b", None, (finding,) * 100, {f"fact{n}": texts for n in range(20)})
+    message = wire.encode_report(report)
+    assert len(message) < wire.MOST_REPORT
+    decoded = wire.decode_report(message[wire.FRAME.size :], PATH)
+    assert len(decoded.findings) == 100
+    assert decoded.facts == report.facts
+
+
 _REPORT: dict[str, Any] = {
     "media_type": "a/b",
     "format": None,
