@@ -23,6 +23,7 @@ from adapters.inspection.streams import LimitExceeded, Malformed, Stream
 
 MOST_OBJECTS = 50_000
 """Links that are looked at; a model of a thousand layers has some 5,000."""
+_DEPTH = 100
 _MOST_CONFIG = 8 << 20
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _EXTERNAL = "hdf5.external"
@@ -95,14 +96,17 @@ def _check_end(file: BinaryIO) -> None:
 def _walk(root: Any, found: _Found, notes: Notes) -> None:
     """Every object once, however many links lead to it; links alone are read, never followed."""
     h5py = _h5py()
-    waiting: list[tuple[Any, bytes]] = [(root, b"")]
+    waiting = [b"/"]
     seen: set[int] = set()
     links = 0
     while waiting:
-        group, path = waiting.pop()
+        path = waiting.pop()
+        if path.count(b"/") > _DEPTH:
+            raise Malformed(f"has groups that are nested more than {_DEPTH} deep")
+        group = h5py.h5o.open(root, path)
         for name, kind, address in _links(group, MOST_OBJECTS - links):
             links += 1
-            place = path + b"/" + name
+            place = path.rstrip(b"/") + b"/" + name
             if kind == h5py.h5l.TYPE_SOFT:
                 continue
             if kind != h5py.h5l.TYPE_HARD:
@@ -112,7 +116,7 @@ def _walk(root: Any, found: _Found, notes: Notes) -> None:
                 found.variables |= name == b"vars"
                 entry = h5py.h5o.open(group, name)
                 if isinstance(entry, h5py.h5g.GroupID):
-                    waiting.append((entry, place))
+                    waiting.append(place)
                 elif isinstance(entry, h5py.h5d.DatasetID):
                     _check_data_set(entry, place, found, notes)
 

@@ -207,6 +207,12 @@ def test_more_objects_than_are_looked_at_are_held(monkeypatch: pytest.MonkeyPatc
     assert inspected(written(weights)).coverage is Coverage.PARTIAL
 
 
+def test_groups_that_are_nested_without_end_are_refused() -> None:
+    message = refusal_of(lambda file: file.create_group("layers" + "/a" * 200))
+
+    assert "nested more than 100 deep" in message
+
+
 def test_a_file_is_refused_that_is_not_as_long_as_it_says() -> None:
     data = written(weights)
 
