@@ -21,6 +21,8 @@ _WRAPPERS = frozenset(
         "sklearn.externals.joblib.numpy_pickle.NumpyArrayWrapper",
     }
 )
+ALIGNMENT = "numpy_array_alignment_bytes"
+_STRINGS = "_convert_to_stringdtype_kwargs"
 _DTYPE = "numpy.dtype"
 _CODE = re.compile(
     r"[<>|=]?(?:b1|[iu][1248]|f(?:2|4|8|12|16)|c(?:8|16|24|32)|[mM]8|O[48]|[SUV]\d{1,9})"
@@ -58,10 +60,18 @@ def pass_array(wrapper: Result, stream: Stream, nested: Callable[[], Value]) -> 
     if objects:
         nested()
     else:
-        if state.get("numpy_array_alignment_bytes") is not None:
-            stream.skip(stream.exactly(1)[0])
+        if state.get(ALIGNMENT) is not None:
+            stream.skip(_padding(stream))
         stream.skip(count * size)
     return Result(wrapper.origin, wrapper.args, built=True)
+
+
+def _padding(stream: Stream) -> int:
+    """joblib pads to 16 bytes. (None of these lengths is an opcode: ``pickle.load`` ends here.)"""
+    length = stream.exactly(1)[0]
+    if not 1 <= length <= 16:
+        raise Malformed("has an array that joblib did not write")
+    return length
 
 
 def elements(shape: Value) -> int:
@@ -93,6 +103,8 @@ def element_size(dtype: Value, seen: set[int] | None = None) -> tuple[int, bool]
         LimitExceeded: a type that is not known here.
     """
     seen = set() if seen is None else seen
+    if isinstance(dtype, Result) and dtype.origin is not None and dtype.origin.name == _STRINGS:
+        return 16, True
     code = code_of(dtype)
     if code is None:
         raise LimitExceeded("has an array of elements of an unknown type", bomb=False)

@@ -8,6 +8,7 @@ from adapters.inspection.pickles import opinion
 from adapters.inspection.pickles.facts import note_facts
 from adapters.inspection.pickles.imports import Trust, judge_import
 from adapters.inspection.pickles.machine import Machine
+from adapters.inspection.pickles.recognition import OLD_JOBLIB
 from adapters.inspection.pickles.torch_legacy import read_legacy
 from adapters.inspection.pickles.trace import Trace
 from adapters.inspection.pickles.values import Cut, Value
@@ -36,6 +37,9 @@ def check_pickle(stream: Stream, notes: Notes) -> None:
 
 def check_joblib(stream: Stream, notes: Notes) -> None:
     """A pickle with raw arrays between its opcodes; otherwise as :func:`check_pickle`."""
+    if stream.peek(4) == OLD_JOBLIB:
+        notes.not_all_read("is compressed as joblib did before 0.10")
+        return
     _check(stream, notes, _read_pickles)
 
 
@@ -87,8 +91,11 @@ def _read_pickles(stream: Stream, trace: Trace) -> list[Value]:
 
 def _read_plainly(stream: Stream, start: int, trace: Trace) -> None:
     """Where joblib would pass over an array, ``pickle.load`` takes its bytes for opcodes."""
-    again = stream.again() if trace.arrays else None
+    if not trace.unaligned:
+        return
+    again = stream.again()
     if again is None:
+        trace.doubt("it has arrays that could be read as instructions where it is no joblib file")
         return
     plain = Trace(trace.budget)
     try:

@@ -47,9 +47,10 @@ GADGET_PACKAGES = _words(
 
 GADGET_NAMES = _words(
     """
-    Popen __import__ apply breakpoint check_call check_output compile delattr dump dumps eval
-    evaluate exec execfile execv execve from_file fromfile fromregex genfromtxt getattr getoutput
-    getstatusoutput globals import_from_string import_module import_string install load
+    Popen __import__ apply attrgetter breakpoint check_call check_output compile delattr dump dumps
+    eval evaluate exec execfile execv execve from_file fromfile fromregex genfromtxt getattr getoutput
+    getstatusoutput globals import_from_string import_module import_string install itemgetter
+    load methodcaller reduce
     load_dynamic load_library load_module loads loadtxt locate map memmap open popen read_pickle
     resolve_name run run_code run_command run_module run_path run_string runcode runctx runsource
     runstring save savetxt savez savez_compressed setattr shell_exec spawn spawnl spawnv spawnve
@@ -226,7 +227,7 @@ ALLOWED_BELOW: dict[str, str] = {
 }
 
 ML_CLASSES = (
-    r"sklearn\.(?!externals|datasets|tests|_build_utils|utils\._testing|utils\.parallel|__check)",
+    r"sklearn\.(?!externals|datasets|tests|_build_utils|utils\._testing|utils\.parallel|__check|callback)",
     r"imblearn\.(?!datasets|utils\.testing|tests)",
     r"xgboost\.(?:sklearn|core)$",
     r"lightgbm\.(?:sklearn|basic|callback|engine)$",

@@ -43,7 +43,9 @@ _CLASS = re.compile(r"_?(?:[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*|[A-Z][A-Z0-9]{0,7}
 _ACTIVE_CLASS = re.compile(
     r"(?:File|Reader|Writer|Loader|Saver|Store|Memory|Parallel|Server|Client|Runner|Process|Popen"
     r"|Executor|Thread|Launcher|Downloader|Fetcher|DataSource|Shell|Interpreter|Compiler|Debugger"
-    r"|Profiler|Importer|Unpickler|Pickler|Command|Tool|Agent|PytestTester|Retriever|LegacyIndex)"
+    r"|Profiler|Importer|Unpickler|Pickler|Command|Tool|Agent|PytestTester|Retriever|LegacyIndex"
+    r"|Connection|Listener|Directory|Pool|Socket|Session|Ptr|Handle"
+    r"|(?:Code|Function|Method|Module|Lambda)Type)"
     r"(?:_\w*)?$"
 )
 _ML_CLASSES = re.compile("|".join(ML_CLASSES))
@@ -101,7 +103,8 @@ def _below(module: str, name: str) -> bool:
     path = module
     while path:
         pattern = ALLOWED_BELOW.get(path)
-        if pattern and re.fullmatch(pattern, name) and not _denied(module):
+        known = pattern and re.fullmatch(pattern, name) and name not in GADGET_NAMES
+        if known and not _denied(module):
             return True
         path = path.rpartition(".")[0]
     return False

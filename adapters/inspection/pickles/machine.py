@@ -17,13 +17,12 @@ import struct
 from collections.abc import Callable
 from typing import cast
 
-from adapters.inspection.pickles.arrays import is_array, pass_array
+from adapters.inspection.pickles.arrays import ALIGNMENT, is_array, pass_array
 from adapters.inspection.pickles.trace import Trace
-from adapters.inspection.pickles.values import OPAQUE, Cut, Import, Items, Mapping, Value
+from adapters.inspection.pickles.values import OPAQUE, Cut, Import, Items, Mapping, Result, Value
 from adapters.inspection.pickles.workbench import CUT_SHORT, HEAD, Workbench
 from adapters.inspection.streams import LimitExceeded, Malformed, Stream
 
-_MOST_MARKS = 10_000
 _STEPS = 1000
 _LONGEST_INT = 16
 _MOST_LAYERS = 20
@@ -48,6 +47,7 @@ class Machine(Workbench):
         self._items = items
         self._layer = layer
         self._protocol = 0
+        self._frame_end = 0
         self._dispatch: list[Callable[[], None] | None] = [None] * 256
         for opcode in pickletools.opcodes:
             self._dispatch[ord(opcode.code)] = getattr(self, f"_op_{opcode.name.lower()}")
@@ -68,6 +68,7 @@ class Machine(Workbench):
                 left -= 1
                 code = read(1)
                 if code == b".":
+                    self._leave_frame()
                     return self._pop()
                 if not code:
                     raise Malformed(CUT_SHORT)
@@ -80,58 +81,8 @@ class Machine(Workbench):
         finally:
             budget.opcodes += left
 
-    # --- stack and memo -------------------------------------------------------------------------
-
-    def _op_mark(self) -> None:
-        if len(self._marks) >= _MOST_MARKS:
-            raise Malformed("is nested too deeply")
-        self._marks.append(self._stack)
-        self._stack = []
-
-    def _op_pop(self) -> None:
-        if self._stack:
-            self._stack.pop()
-        else:
-            self._pop_marked()
-
-    def _op_pop_mark(self) -> None:
-        self._pop_marked()
-
-    def _op_dup(self) -> None:
-        self._push(self._stack[-1])
-        self._count(self._stack[-1])
-
-    def _count(self, value: Value) -> None:
-        if isinstance(value, Import):
-            value.taken += 1
-
     def _op_stop(self) -> None:
         """Read by :meth:`run`."""
-
-    def _op_memoize(self) -> None:
-        self._remember(len(self._memo) + len(self._sparse_memo))
-
-    def _op_put(self) -> None:
-        self._remember(int(self._short_line()))
-
-    def _op_binput(self) -> None:
-        self._remember(self._number(1))
-
-    def _op_long_binput(self) -> None:
-        self._remember(self._number(4))
-
-    def _recalled(self, index: int) -> None:
-        self._recall(index)
-        self._count(self._stack[-1])
-
-    def _op_get(self) -> None:
-        self._recalled(int(self._short_line()))
-
-    def _op_binget(self) -> None:
-        self._recalled(self._number(1))
-
-    def _op_long_binget(self) -> None:
-        self._recalled(self._number(4))
 
     # --- numbers and texts ----------------------------------------------------------------------
 
@@ -324,8 +275,10 @@ class Machine(Workbench):
         self._trace.protocol = max(self._trace.protocol, self._protocol)
 
     def _op_frame(self) -> None:
-        """Only a hint how much may be read at once."""
-        self._number(8)
+        """How much is read at once."""
+        size = self._number(8)
+        self._leave_frame()
+        self._frame_end = self._stream.tell() + size
 
     def _import(self, module: Value, name: Value) -> Import:
         return self._trace.imported(module, name, mapped=self._protocol < 3)
@@ -372,12 +325,22 @@ class Machine(Workbench):
     def _op_build(self) -> None:
         state, instance = self._pop(), self._stack[-1]
         self._trace.built(instance, state)
-        if is_array(instance):
-            self._trace.arrays = True
         if self._arrays and is_array(instance):
-            if isinstance(state, Mapping):
-                self._trace.note_array(state.get("dtype"), state.get("shape"))
-            self._stack[-1] = pass_array(instance, self._stream, self.nested)
+            self._stack[-1] = self._array(instance)
+
+    def _leave_frame(self) -> None:
+        """A frame is read as a whole before its opcodes run. What comes after a pickle or is an
+        array of joblib is then found behind the frame, so an honest frame ends before it."""
+        if self._stream.tell() < self._frame_end:
+            raise Malformed("has a frame that does not end where it should")
+
+    def _array(self, wrapper: Result) -> Result:
+        self._leave_frame()
+        if isinstance(wrapper.state, Mapping):
+            self._trace.note_array(wrapper.state.get("dtype"), wrapper.state.get("shape"))
+            if wrapper.state.get(ALIGNMENT) is None:
+                self._trace.unaligned = True
+        return pass_array(wrapper, self._stream, self.nested)
 
     def _op_persid(self) -> None:
         self._short_line()

@@ -16,6 +16,8 @@ _NEW = re.compile(
     re.DOTALL,
 )
 _STEPS = 3000
+OLD_JOBLIB = b"ZF0x"
+"""How files begin that joblib compressed before 0.10."""
 
 
 def recognise_pickle(head: bytes) -> str | None:
@@ -26,6 +28,8 @@ def recognise_pickle(head: bytes) -> str | None:
     """
     if _TORCH.match(head):
         return "pytorch-legacy"
+    if head.startswith(OLD_JOBLIB):
+        return "joblib"
     if not (_NEW.match(head) or _runs(head)):
         return None
     return "joblib" if b"NumpyArrayWrapper" in head else "pickle"

@@ -49,6 +49,8 @@ class Trace:
         loaded: what is loaded as a file of its own while this is loaded.
         storages: the class of each tensor storage of PyTorch by its key.
         calls: how many were seen, instances included.
+        unaligned: whether there are arrays of joblib whose first byte is one of an element, so that
+            ``pickle.load`` may take it for an opcode.
         elements: how many there are in NumPy's arrays, by their type.
         tensors: size and class of the tensors of PyTorch, by what tells them apart.
     """
@@ -60,7 +62,7 @@ class Trace:
     protocol: int = 0
     persistent_ids: int = 0
     calls: int = 0
-    arrays: bool = False
+    unaligned: bool = False
     elements: dict[str, int] = field(default_factory=dict)
     array_count: int = 0
     loaded: list[Value] = field(default_factory=list)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from adapters.inspection.pickles.values import OPAQUE, Cut, Value
+from adapters.inspection.pickles.values import OPAQUE, Cut, Import, Value
 from adapters.inspection.streams import Malformed, Stream
 
 CUT_SHORT = "ends too early: it was cut short"
@@ -14,10 +14,11 @@ _SHORT = 256
 _SHORTEST = 64
 _MUCH_TEXT = 16 << 20
 _LONGEST_LINE = 4096
+_MOST_MARKS = 10_000
 
 
 class Workbench:
-    """The stream, the stack with its marks, and the memo of one pickle."""
+    """The stream, the stack with its marks, and the memo of one pickle, with their opcodes."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -104,3 +105,53 @@ class Workbench:
         if not known and index not in self._sparse_memo:
             raise Malformed("takes something from its memo that is not there")
         self._push(self._memo[index] if known else self._sparse_memo[index])
+
+    # --- opcodes --------------------------------------------------------------------------------
+
+    def _op_mark(self) -> None:
+        if len(self._marks) >= _MOST_MARKS:
+            raise Malformed("is nested too deeply")
+        self._marks.append(self._stack)
+        self._stack = []
+
+    def _op_pop(self) -> None:
+        if self._stack:
+            self._stack.pop()
+        else:
+            self._pop_marked()
+
+    def _op_pop_mark(self) -> None:
+        self._pop_marked()
+
+    def _op_dup(self) -> None:
+        self._push(self._stack[-1])
+        self._count(self._stack[-1])
+
+    def _count(self, value: Value) -> None:
+        if isinstance(value, Import):
+            value.taken += 1
+
+    def _op_memoize(self) -> None:
+        self._remember(len(self._memo) + len(self._sparse_memo))
+
+    def _op_put(self) -> None:
+        self._remember(int(self._short_line()))
+
+    def _op_binput(self) -> None:
+        self._remember(self._number(1))
+
+    def _op_long_binput(self) -> None:
+        self._remember(self._number(4))
+
+    def _recalled(self, index: int) -> None:
+        self._recall(index)
+        self._count(self._stack[-1])
+
+    def _op_get(self) -> None:
+        self._recalled(int(self._short_line()))
+
+    def _op_binget(self) -> None:
+        self._recalled(self._number(1))
+
+    def _op_long_binget(self) -> None:
+        self._recalled(self._number(4))

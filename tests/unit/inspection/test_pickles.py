@@ -416,6 +416,14 @@ def test_what_would_take_forever_to_print_or_compare_is_neither(data: bytes) -> 
     assert all(len(each) <= 500 for each in messages(data))
 
 
+def test_a_frame_that_reaches_beyond_its_pickle_is_refused() -> None:
+    """The next pickle of the file would be looked for behind the frame, not behind this one."""
+    assert verdict(b"\x80\x04\x95" + struct.pack("<Q", 2) + b"N." + b"N.") is Verdict.ACCEPT
+    assert verdict(b"\x80\x04\x95" + struct.pack("<Q", 4) + b"N." + b"N.") is Verdict.REJECT
+    nested = b"\x80\x04\x95" + struct.pack("<Q", 12) + b"N\x95" + struct.pack("<Q", 2) + b"0N."
+    assert verdict(nested) is Verdict.REJECT
+
+
 def test_marks_are_limited() -> None:
     assert verdict(b"(" * 100_000 + b".") is Verdict.REJECT
 

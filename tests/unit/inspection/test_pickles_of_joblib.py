@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from typing import Any
 
 import joblib
@@ -68,6 +69,7 @@ ARRAYS = {
     "objects": np.array([{"a": 1}, None], dtype=object),
     "records with objects": np.array([(1, None)], dtype=[("a", "i4"), ("b", "O")]),
     "big endian": np.arange(3, dtype=">f4"),
+    "texts of any length": np.array(["a", "b"], dtype=np.dtypes.StringDType()),
     "large": np.zeros(100_000),
 }
 
@@ -155,6 +157,27 @@ def test_arrays_that_would_be_read_differently_elsewhere_are_refused(
     dtype: bytes, shape: bytes
 ) -> None:
     assert verdict(forged(dtype, shape)) is Verdict.REJECT
+
+
+def test_an_array_inside_of_a_frame_is_refused() -> None:
+    """joblib would read the array behind the frame, and then run what is left of the frame."""
+    data = dumped([np.arange(4.0)])
+    assert verdict(data) is Verdict.ACCEPT
+    at = data.index(b"\x95") + 1
+    (size,) = struct.unpack_from("<Q", data, at)
+    data = data[:at] + struct.pack("<Q", size + 20) + data[at + 8 :]
+    assert verdict(data) is Verdict.REJECT
+
+
+@pytest.mark.parametrize("padding", [b"\0", b"\x11", b"c", b"\xff"])
+def test_padding_that_joblib_does_not_write_is_refused(padding: bytes) -> None:
+    aligned = DTYPE % (b"u1", b"J\xff\xff\xff\xff" * 2, b"K\0") + ALIGNMENT
+    assert verdict(forged(aligned, array=b"\x01\xffabcd")) is Verdict.ACCEPT
+    assert verdict(forged(aligned, array=padding + b"\xff" * 300)) is Verdict.REJECT
+
+
+def test_files_of_joblib_before_0_10_are_held() -> None:
+    assert verdict(b"ZF0x10              x\x9c") is Verdict.REVIEW
 
 
 def test_a_second_state_of_an_array_is_refused() -> None:
