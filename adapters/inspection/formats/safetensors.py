@@ -14,7 +14,7 @@ from itertools import pairwise
 from math import prod
 from typing import Any
 
-import ijson
+import ijson  # type: ignore[import-untyped]
 
 from adapters.inspection.report import Notes, shown
 from adapters.inspection.streams import LimitExceeded, Malformed, Stream
