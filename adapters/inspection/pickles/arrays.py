@@ -12,15 +12,16 @@ import re
 from collections.abc import Callable
 from typing import TypeGuard
 
-from adapters.inspection.pickles.values import Mapping, Result, Value
+from adapters.inspection.pickles.values import Import, Mapping, Result, Value
 from adapters.inspection.streams import LimitExceeded, Malformed, Stream
 
-_WRAPPERS = frozenset(
+WRAPPERS = frozenset(
     {
         "joblib.numpy_pickle.NumpyArrayWrapper",
         "sklearn.externals.joblib.numpy_pickle.NumpyArrayWrapper",
     }
 )
+"""The classes whose instances joblib replaces by an array."""
 ALIGNMENT = "numpy_array_alignment_bytes"
 _STRINGS = "_convert_to_stringdtype_kwargs"
 _DTYPE = "numpy.dtype"
@@ -38,7 +39,7 @@ def is_array(value: Value) -> TypeGuard[Result]:
     return (
         isinstance(value, Result)
         and value.origin is not None
-        and value.origin.full_name in _WRAPPERS
+        and value.origin.full_name in WRAPPERS
     )
 
 
@@ -53,7 +54,7 @@ def pass_array(wrapper: Result, stream: Stream, nested: Callable[[], Value]) -> 
         LimitExceeded: elements of a type that is not known here.
     """
     state = wrapper.state
-    if not isinstance(state, Mapping) or state.odd:
+    if not isinstance(state, Mapping) or state.odd or not _is_bare(wrapper.args):
         raise Malformed("has an array that joblib did not write")
     count = elements(state.get("shape"))
     size, objects = element_size(state.get("dtype"))
@@ -64,6 +65,14 @@ def pass_array(wrapper: Result, stream: Stream, nested: Callable[[], Value]) -> 
             stream.skip(_padding(stream))
         stream.skip(count * size)
     return Result(wrapper.origin, wrapper.args, built=True)
+
+
+def _is_bare(args: Value) -> bool:
+    """Whether an instance was made without attributes: those of its state are all there are."""
+    if not isinstance(args, tuple) or not args:
+        return args == ()
+    base = args[1] if len(args) == 3 and args[2] is None else None  # copyreg._reconstructor
+    return isinstance(base, Import) and base.full_name == "builtins.object"
 
 
 def _padding(stream: Stream) -> int:

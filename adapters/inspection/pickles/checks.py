@@ -61,6 +61,7 @@ def _check(stream: Stream, notes: Notes, reader: Reader) -> None:
         roots = reader(stream, trace)
     finally:
         few = opcodes - notes.budget.opcodes <= opinion.MOST_OPCODES
+        trace.close()
         _read_plainly(stream, start, trace)
         _note_dangers(trace, notes)
         if few:

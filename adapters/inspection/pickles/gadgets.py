@@ -71,6 +71,13 @@ def _import_attribute(reports: Reports, function: Import, args: Value) -> None:
         _import_module(reports, function, args)
 
 
+def _read_file(reports: Reports, function: Import, args: Value) -> None:
+    """Boosters read a file where they get arguments; their pickles give them none."""
+    if args != ():
+        name, shown_args = shown(function.full_name), rendered_arguments(args)
+        reports.doubt(f"it calls {name}({shown_args}), which may read another file")
+
+
 def _make_class(reports: Reports, _: Import, args: Value) -> None:
     reports.danger(f"it calls type({rendered_arguments(args)})")
 
@@ -92,6 +99,8 @@ _CALLS: dict[str, Rule] = {
     "cloudpickle.cloudpickle.subimport": _import_module,
     "cloudpickle.cloudpickle_fast.subimport": _import_module,
     "cloudpickle.subimport": _import_module,
+    "lightgbm.basic.Booster": _read_file,
+    "xgboost.core.Booster": _read_file,
     "builtins.type": _make_class,
     "dill._dill._import_module": _import_attribute,
     "torch.storage._load_from_bytes": _load_from_bytes,

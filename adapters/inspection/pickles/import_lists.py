@@ -48,9 +48,9 @@ GADGET_PACKAGES = _words(
 GADGET_NAMES = _words(
     """
     Popen __import__ apply attrgetter breakpoint check_call check_output compile delattr dump dumps
-    eval evaluate exec execfile execv execve from_file fromfile fromregex genfromtxt getattr getoutput
-    getstatusoutput globals import_from_string import_module import_string install itemgetter
-    load methodcaller reduce
+    eval evaluate exec execfile execv execve from_file fromfile fromregex genfromtxt getattr
+    getoutput getstatusoutput globals import_from_string import_module import_string install
+    itemgetter load methodcaller reduce
     load_dynamic load_library load_module loads loadtxt locate map memmap open popen read_pickle
     resolve_name run run_code run_command run_module run_path run_string runcode runctx runsource
     runstring save savetxt savez savez_compressed setattr shell_exec spawn spawnl spawnv spawnve
@@ -116,6 +116,8 @@ ALLOWED = frozenset[tuple[str, str]]().union(
     _names("_codecs", "encode"),
     _names("datetime", "datetime date time timedelta timezone"),
     _names("zoneinfo", "ZoneInfo"),
+    _names("xgboost.core", "Booster"),
+    _names("lightgbm.basic", "Booster"),
     _names("pytz", "_UTC _p"),
     _names("dateutil.tz.tz", "tzutc tzoffset tzlocal"),
     _names("decimal", "Decimal"),
@@ -229,8 +231,8 @@ ALLOWED_BELOW: dict[str, str] = {
 ML_CLASSES = (
     r"sklearn\.(?!externals|datasets|tests|_build_utils|utils\._testing|utils\.parallel|__check|callback)",
     r"imblearn\.(?!datasets|utils\.testing|tests)",
-    r"xgboost\.(?:sklearn|core)$",
-    r"lightgbm\.(?:sklearn|basic|callback|engine)$",
+    r"xgboost\.sklearn$",
+    r"lightgbm\.(?:sklearn|callback|engine)$",
     r"catboost(?:\.core)?$",
     r"_catboost$",
     r"statsmodels\.(?:regression|discrete|genmod|tsa|base|robust|duration|multivariate|gam)\.",
@@ -246,17 +248,14 @@ ML_CLASSES = (
     r"timm\.(?:models|layers)\.",
     r"transformers\.models\.\w+\.(?:modeling|configuration)_\w+$",
     r"transformers\.(?:modeling_outputs|pytorch_utils)$",
-    r"sentence_transformers\.models\.",
     r"category_encoders\.",
     r"feature_engine\.(?!datasets)",
     r"hdbscan\.",
-    r"umap\.",
+    r"umap\.umap_$",
     r"lifelines\.(?:fitters|utils)\.",
     r"mlxtend\.(?:classifier|regressor|feature_selection|preprocessing|cluster)\.",
     r"ngboost\.",
     r"pyod\.models\.",
-    r"pmdarima\.(?:arima|preprocessing|pipeline)\b",
-    r"skl2onnx\.helpers\b",
     r"patsy\.(?:design_info|desc|categorical|contrasts)$",
 )
 """Modules whose classes may be made; ``DiscretizedCount`` and the like of statsmodels, which are

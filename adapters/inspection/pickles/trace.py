@@ -6,7 +6,7 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from adapters.inspection.pickles.arrays import code_of, elements
+from adapters.inspection.pickles.arrays import WRAPPERS, code_of, elements
 from adapters.inspection.pickles.gadgets import WATCHED_KEYS, call_rule, watch_state
 from adapters.inspection.pickles.import_lists import (
     ATTRIBUTES,
@@ -80,6 +80,13 @@ class Trace:
         if len(self.doubts) < _MOST_ACTS:
             self.doubts[sentence] = None
 
+    def close(self) -> None:
+        """Notes what only shows when all was read: joblib reads an array wherever an instance of
+        one of these classes gets a state, and only those that are made directly are followed."""
+        for found in self.imports.values():
+            if found.full_name in WRAPPERS and found.taken != found.cleared:
+                self.danger(f"it hides what {found.full_name} is used for")
+
     # --- what the machine reports ---------------------------------------------------------------
 
     def imported(self, module: Value, name: Value, *, mapped: bool) -> Import:
@@ -141,6 +148,8 @@ class Trace:
         return Result(origin, args)
 
     def _called_import(self, function: Import, args: Value, keywords: Value) -> Import | Result:
+        if function.full_name in WRAPPERS:
+            function.cleared += 1
         harmless = self._attribute(function, args)
         if harmless is not None:
             function.cleared += 1
@@ -177,9 +186,11 @@ class Trace:
         return None
 
     def _made(self, cls: Value, args: Value) -> Import | Result:
-        if isinstance(cls, Import):
-            return Result(cls, args)
-        return self.called(cls, args)
+        if not isinstance(cls, Import):
+            return self.called(cls, args)
+        if cls.full_name in WRAPPERS:
+            cls.cleared += 1
+        return Result(cls, args)
 
     def built(self, instance: Value, state: Value) -> None:
         """The state that an instance is given.

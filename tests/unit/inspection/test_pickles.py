@@ -229,6 +229,7 @@ def test_an_allowed_import_does_not_allow_the_others() -> None:
         b"ccloudpickle.cloudpickle\nsubimport\n(S'os'\ntR.",
         b"c_codecs\nencode\n(S'x'\nS'zip'\ntR.",
         b"}S'formula'\nS'y ~ exit(1)'\ns.",
+        b"cxgboost.core\nBooster\n(NNS'/etc/passwd'\ntR.",
         b"cbuiltins\nstr\n(S'x'\ntR.",
         b"N.junk behind the end",
         b"ctorch.storage\n_load_from_bytes\n(NtR.",

@@ -176,6 +176,28 @@ def test_padding_that_joblib_does_not_write_is_refused(padding: bytes) -> None:
     assert verdict(forged(aligned, array=padding + b"\xff" * 300)) is Verdict.REJECT
 
 
+@pytest.mark.parametrize(
+    "made",
+    [
+        b"cjoblib.numpy_pickle\nNumpyArrayWrapper\n(NNNNI00\nK\x10tR}(",
+        b"ccopy_reg\n_reconstructor\n(cjoblib.numpy_pickle\nNumpyArrayWrapper\nq\0h\0NtR}(",
+        b"cnumpy\nfloat64\n(cjoblib.numpy_pickle\nNumpyArrayWrapper\ntR}(",
+        b"cjoblib.numpy_pickle\nNumpyArrayWrapper\n00" + WRAPPER,
+    ],
+)
+def test_arrays_whose_reading_cannot_be_foreseen_are_refused(made: bytes) -> None:
+    data = forged()
+    assert verdict(data.replace(WRAPPER, made)) is Verdict.REJECT
+
+
+def test_joblib_of_protocol_0_is_accepted() -> None:
+    made = (
+        b"ccopy_reg\n_reconstructor\n(cjoblib.numpy_pickle\nNumpyArrayWrapper\n"
+        b"c__builtin__\nobject\nNtR}("
+    )
+    assert verdict(forged().replace(WRAPPER, made)) is Verdict.ACCEPT
+
+
 def test_files_of_joblib_before_0_10_are_held() -> None:
     assert verdict(b"ZF0x10              x\x9c") is Verdict.REVIEW
 
