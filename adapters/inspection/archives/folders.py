@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from adapters.inspection.archives.zip_directory import name_fault
+from adapters.inspection.archives.zip_directory import LONGEST_NAME, name_fault
 from adapters.inspection.formats.keras import check_keras_metadata
 from adapters.inspection.report import MOST_ENTRY, Notes, shown
 from adapters.inspection.streams import Malformed, Stream
@@ -27,6 +27,10 @@ _PROGRAM = re.compile(
     r" | vnd\.debian\.binary-package )"
     r" | text/x-(?: shellscript | msdos-batch | php | perl | ruby | lua )",
     re.VERBOSE,
+)
+_CLOSED = re.compile(
+    r"application/(?:x-7z-compressed|x-rar|vnd\.rar|vnd\.ms-cab.*|x-iso9660-image|x-cpio|x-lzip"
+    r"|x-arj|x-lha|x-lzh.*|x-ace.*|x-apple-diskimage|x-compress|x-stuffit)"
 )
 _PROGRAM_NAME = re.compile(
     r"\.(?:so(?:\.\d+)*|dll|dylib|exe|com|msi|sh|bat|cmd|ps1|jar|class|pyc|pyd|whl)$",
@@ -88,6 +92,8 @@ class Folder:
         """Judges the name of a member, before anything else is done with it."""
         if fault := name_fault(name):
             self._refuse("archive.unsafe_name", name, fault)
+        if len(name) > LONGEST_NAME:
+            return
         plain = posixpath.normpath(name)
         key = plain.casefold()
         if key in self._seen and not (folder and key in self._folders):
@@ -183,6 +189,8 @@ class Folder:
             message = finding.message.replace(", not a model.", ".")
             if _PROGRAM.match(inside.media_type) or _PROGRAM_NAME.search(inside.name[-40:]):
                 inside.hold("archive.holds_program", message)
+            elif _CLOSED.match(inside.media_type):
+                inside.hold("archive.closed_archive", f"{message[:-1]}; it was not looked into.")
             else:
                 inside.tell("archive.other_file", message)
 
@@ -198,12 +206,14 @@ class Folder:
                 what = f"is a link to {shown(target)}, which is no file of the archive"
                 message = f"{self.notes.place}: its member {shown(name)} {what}."
                 self.notes.hold("archive.link", message)
-        if self._links:
-            for name in self.files:
-                if through := next((each for each in _above(name) if each in self._links), None):
+        for name in self.files:
+            for above in _above(name):
+                if above in self._links:
                     self._refuse(
-                        "archive.unsafe_link", name, f"lies behind the link {shown(through)}"
+                        "archive.unsafe_link", name, f"lies behind the link {shown(above)}"
                     )
+                elif above in files:
+                    self._refuse("archive.duplicate", name, f"lies within a file, {shown(above)}")
 
     def _excuse_raw(self) -> None:
         """Raw bytes that a model in the archive needs, or that stand where they belong."""
@@ -245,5 +255,5 @@ def _leaves(place: str) -> bool:
 
 
 def _above(name: str) -> Iterator[str]:
-    while name := posixpath.dirname(name):
+    while (name := posixpath.dirname(name)).strip("/"):
         yield name

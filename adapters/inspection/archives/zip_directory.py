@@ -312,6 +312,9 @@ def entry_fault(entry: Entry) -> str | None:
     return None
 
 
+LONGEST_NAME = 4096
+"""Characters: PATH_MAX of most systems."""
+_DEEPEST_NAME = 100
 _NAME_FAULTS = (
     (re.compile(r"\.?/*"), "has no name"),
     (re.compile(r"/.*", re.DOTALL), "has an absolute path"),
@@ -324,4 +327,6 @@ _NAME_FAULTS = (
 
 def name_fault(name: str) -> str | None:
     """Why a name would be dangerous to unpack, worded to follow it; None if it would not."""
+    if len(name) > LONGEST_NAME or name.count("/") > _DEEPEST_NAME:
+        return "has a longer name than can be unpacked"
     return next((fault for pattern, fault in _NAME_FAULTS if pattern.fullmatch(name)), None)

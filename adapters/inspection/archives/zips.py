@@ -94,7 +94,8 @@ def check_zip(stream: Stream, notes: Notes) -> None:
     entries = read_entries(file, directory)
     files = [entry.name for entry in entries if not entry.is_folder]
     kind = model_kind(files, notes.name)
-    what = something_else(files) if kind is None else None
+    # Within another archive it is told of only, so what is in it matters.
+    what = something_else(files) if kind is None and not notes.layers else None
     if not files or what:
         notes.format = None
         notes.refuse(

@@ -83,6 +83,14 @@ def test_payloads_are_found_whatever_their_name_and_depth() -> None:
     assert "inner.zip/x.dat in m.zip: loading it would run" in messages(data, "m.zip")
 
 
+def test_archives_that_nobody_can_look_into_are_held_beside_a_model() -> None:
+    closed = (CORPUS / "attacks/payload.7z").read_bytes()
+    office = zipped([("[Content_Types].xml", b"<Types/>"), ("word/a.pkl", PAYLOAD)])
+
+    assert verdict(zipped([("m.safetensors", MODEL), ("a.7z", closed)]), "m.zip") == "review"
+    assert verdict(zipped([("m.safetensors", MODEL), ("a.docx", office)]), "m.zip") == "reject"
+
+
 def test_a_third_layer_is_refused_and_a_model_format_is_no_layer() -> None:
     one = zipped([("model.pt", STATE_DICT)])
     two = zipped([("a.zip", one)])
@@ -100,6 +108,14 @@ def test_names_that_leave_the_folder_are_refused(name: str) -> None:
 
     assert verdict(data, "m.zip") == "reject"
     assert "archive.unsafe_name" in codes(data, "m.zip")
+
+
+def test_names_that_nothing_can_unpack_are_refused() -> None:
+    for name in ("a" * 5000, "a/" * 200 + "a", "/".join(["a"] * 30_000)):
+        data = zipped([("model.safetensors", MODEL), (name, b"x")])
+        assert "archive.unsafe_name" in codes(data, "m.zip")
+    data = zipped([("m.safetensors", MODEL), ("m.safetensors/x.txt", b"x")])
+    assert "archive.duplicate" in codes(data, "m.zip")
 
 
 def test_names_with_a_nul_are_refused() -> None:
