@@ -18,6 +18,8 @@ from adapters.inspection.streams import LimitExceeded, Malformed, Stream
 _CODE = "pickle.code_execution"
 _MOST_PICKLES = 1000
 _MOST_LOADED = 64 << 20
+_MOST_INSIDE = 1000
+_MOST_REREAD = 10
 _MOST_SHOWN = 5
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -127,7 +129,7 @@ def _imports(name: str) -> str:
 def _note_second_opinion(stream: Stream, start: int, notes: Notes) -> None:
     """Adds what is dangerous to picklescan and nothing but unknown here."""
     again, count = stream.again(), stream.tell() - start
-    if again is None or count > opinion.MOST_BYTES:
+    if again is None or count > (opinion.MOST_BYTES if stream.seekable else opinion.MOST_REREAD):
         return
     again.skip(start)
     data = again.read(count + opinion.BEYOND)
@@ -176,6 +178,10 @@ def _note_nature(trace: Trace, notes: Notes, *, whole: bool) -> None:
 
 def _check_loaded(stream: Stream, trace: Trace, notes: Notes) -> None:
     """The files inside of a plain pickle of PyTorch's tensors, each of which is loaded as such."""
+    # Where the bytes cannot be sought, each is reached by reading from the start.
+    if len(trace.loaded) > (_MOST_INSIDE if stream.seekable else _MOST_REREAD):
+        notes.not_all_read("loads more files inside it than are looked into")
+        return
     for index, value in enumerate(trace.loaded, 1):
         data = value if isinstance(value, bytes) else _bytes_at(stream, value)
         if data is None:

@@ -43,7 +43,7 @@ _CLASS = re.compile(r"_?(?:[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*|[A-Z][A-Z0-9]{0,7}
 _ACTIVE_CLASS = re.compile(
     r"(?:File|Reader|Writer|Loader|Saver|Store|Memory|Parallel|Server|Client|Runner|Process|Popen"
     r"|Executor|Thread|Launcher|Downloader|Fetcher|DataSource|Shell|Interpreter|Compiler|Debugger"
-    r"|Profiler|Importer|Unpickler|Pickler|Command|Tool|Agent|PytestTester|Retriever|LegacyIndex"
+    r"|Profiler|Importer|Unpickler|Pickler|Command|Tool|Agent|PytestTester|Retriever|LegacyIndex|MapWrapper"
     r"|Connection|Listener|Directory|Pool|Socket|Session|Ptr|Handle|Dataset|DMatrix"
     r"|(?:Code|Function|Method|Module|Lambda)Type)"
     r"(?:_\w*)?$"

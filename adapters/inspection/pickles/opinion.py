@@ -9,6 +9,8 @@ import io
 import logging
 
 MOST_BYTES = 8 << 20
+MOST_REREAD = 4 << 20
+"""Bytes of what has to be decompressed a second time for it."""
 MOST_OPCODES = 100_000
 BEYOND = 64 << 10
 """Bytes it is given beyond what the machine has read, in case that stopped too early."""

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from adapters.inspection.inspect import inspect_part
 from adapters.inspection.pickles import check_pickle, recognise_pickle
 from adapters.inspection.pickles.machine import Machine
+from adapters.inspection.pickles.opinion import dangerous_imports
 from adapters.inspection.pickles.trace import Trace
 from adapters.inspection.report import Notes
 from adapters.inspection.streams import Budget, LimitExceeded, Malformed, Stream
@@ -252,6 +253,26 @@ def test_tensors_in_a_plain_pickle_are_files_that_are_looked_into() -> None:
     for size in (b"C" + bytes([len(inner)]), b"B" + struct.pack("<I", len(inner))):
         data = b"\x80\x03ctorch.storage\n_load_from_bytes\n" + size + inner + b"\x85R."
         assert "storage 1 in model.pkl: loading it would run os.system('true')." in messages(data)
+
+
+def test_more_tensors_than_are_looked_into_are_held() -> None:
+    data = b"\x80\x02ctorch.storage\n_load_from_bytes\nq\0" + b"h\0C\0\x85R0" * 1001 + b"."
+    assert verdict(data) is Verdict.REVIEW
+
+
+# --- the second opinion -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["protocol 0", "INST", "STACK_GLOBAL", "cut short", "third pickle"]
+)
+def test_picklescan_agrees(name: str) -> None:
+    assert ("os", "system") in dangerous_imports(RUNS[name])
+
+
+def test_what_picklescan_does_not_follow_is_no_opinion() -> None:
+    assert dangerous_imports(b"\x80\x04N\x93.") == []
+    assert dangerous_imports(b"\xff") == []
 
 
 # --- what is honest -----------------------------------------------------------------------------
