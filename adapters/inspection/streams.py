@@ -121,8 +121,9 @@ class Stream:
         seekable: bool,
         reopen: Callable[[], BinaryIO] | None = None,
     ) -> None:
-        buffered = isinstance(file, io.BufferedReader)
-        self.file = file if buffered else io.BufferedReader(file, BLOCK)  # type: ignore[type-var]
+        self.file: io.BufferedReader = (
+            file if isinstance(file, io.BufferedReader) else io.BufferedReader(file, BLOCK)  # type: ignore[arg-type]
+        )
         self.size = size
         self.seekable = seekable
         self._reopen = reopen
@@ -131,9 +132,7 @@ class Stream:
     @classmethod
     def of_bytes(cls, data: bytes) -> Stream:
         """A stream of bytes in memory."""
-        return cls(
-            io.BytesIO(data), len(data), seekable=True, reopen=lambda: io.BytesIO(data)
-        )
+        return cls(io.BytesIO(data), len(data), seekable=True, reopen=lambda: io.BytesIO(data))
 
     def again(self) -> Stream | None:
         """The same bytes from their start; None where they come only once."""
@@ -229,7 +228,7 @@ class Stream:
         """
         if self.seekable:
             self.file.seek(0)
-            return self.file  # type: ignore[return-value]
+            return self.file
         if self.size is not None and self.size > SPOOLED:
             raise LimitExceeded("is compressed and too large to be looked into", bomb=False)
         start = self.again() or self

@@ -6,8 +6,8 @@ texts. Texts compare by code point everywhere (SQLite's BINARY, PostgreSQL's "C"
 ``model_labels`` and ``version_labels`` are the search index over tags, metrics, parameters, facts
 and the formats of files: one row for each entry, with ``value`` (the first :data:`HEAD` characters
 of the text; PostgreSQL limits what an index entry may hold), ``rest`` (what follows) and
-``number``. A metric has only a number, a tag and a format only a text, a numeric parameter both, a boolean
-parameter the text ``true`` or ``false``; a parameter that is null has no row. Facts are as
+``number``. A metric has only a number, a tag and a format only a text, a numeric parameter both, a
+boolean parameter the text ``true`` or ``false``; a parameter that is null has no row. Facts are as
 parameters, and a list the text of its entries.
 """
 

@@ -111,7 +111,7 @@ def test_a_held_version_is_accepted_and_then_downloaded(tmp_path: Path) -> None:
 
 
 def test_rescan_tells_what_a_new_policy_makes_of_stored_versions(tmp_path: Path) -> None:
-    report = {"validation_policy": "report"}
+    report: dict[str, Any] = {"validation_policy": "report"}
     document(tmp_path, "publish", "net", ATTACK, "--create-model", "--alias", "prod", **report)
     document(tmp_path, "publish", "net", MODEL, **report)
     told = call(tmp_path, "rescan", "--dry-run", code=9).stdout

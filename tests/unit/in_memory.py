@@ -203,8 +203,9 @@ class Registry:
             ReviewVersion(ModelName("churn"), version, "eve", decision, reason, if_match)
         )
 
-    async def rescan(self, **options: bool) -> Rescanned:
-        return await self.handlers.rescan()(Rescan("root", **options))
+    async def rescan(self, *, everything: bool = False, dry_run: bool = False) -> Rescanned:
+        command = Rescan("root", everything=everything, dry_run=dry_run)
+        return await self.handlers.rescan()(command)
 
     async def delete_version(
         self, number: int, *, force: bool = False, if_match: IfMatch = None
