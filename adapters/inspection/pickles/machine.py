@@ -344,7 +344,7 @@ class Machine(Workbench):
 
     def _op_persid(self) -> None:
         self._short_line()
-        self._push(OPAQUE)
+        self._push(self._trace.persistent(OPAQUE))
 
     def _op_binpersid(self) -> None:
         self._push(self._trace.persistent(self._pop()))

@@ -6,6 +6,7 @@ import re
 
 from adapters.inspection.pickles.machine import Machine
 from adapters.inspection.pickles.trace import Trace
+from adapters.inspection.pickles.values import Value
 from adapters.inspection.streams import Budget, LimitExceeded, Malformed, Stream
 
 # torch/serialization.py: the first of five pickles is this number, in whatever protocol.
@@ -35,10 +36,18 @@ def recognise_pickle(head: bytes) -> str | None:
     return "joblib" if b"NumpyArrayWrapper" in head else "pickle"
 
 
+class _Plain(Trace):
+    """What an unpickler sees that knows no persistent ids: it fails where one is asked for. (ZIP
+    archives begin with "P", which asks for one.)"""
+
+    def persistent(self, pid: Value) -> Value:  # noqa: ARG002
+        raise Malformed("asks for a persistent id")
+
+
 def _runs(head: bytes) -> bool:
     budget = Budget(0)
     budget.opcodes = _STEPS
-    trace = Trace(budget)
+    trace = _Plain(budget)
     stream = Stream.of_bytes(head)
     try:
         while not trace.calls and not stream.at_end():
