@@ -1,4 +1,4 @@
-"""Stores and locks that tell how long each call took, and how it ended."""
+"""Stores, locks and the validator, telling how long each call took, and how it ended."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from types import TracebackType
 
 from application.ports.artifact_store import ArtifactStore, StagedBlob
 from application.ports.direct_uploads import DirectUpload, DirectUploads
-from application.ports.file_validator import FileSource
+from application.ports.file_validator import FileSource, FileValidator
 from application.ports.lock_manager import Fence, LockManager
 from application.ports.segment_store import SegmentStore, StoredSegment
 from application.ports.store_upkeep import BlobInfo
-from domain.values import Digest
+from domain.validation import FileReport
+from domain.values import Digest, FilePath
 
 Report = Callable[[str, float, float, BaseException | None], None]
 """Takes a call that has ended: its operation, when it began (as ``time.perf_counter`` tells), the
@@ -234,3 +235,27 @@ class ObservedLockManager(_Observed, LockManager):
 
     async def check(self) -> None:
         await self._locks.check()
+
+
+class ObservedFileValidator(_Observed, FileValidator):
+    """Another validator."""
+
+    def __init__(self, validator: FileValidator, report: Report) -> None:
+        super().__init__(report)
+        self._validator = validator
+
+    @property
+    def engine(self) -> str:
+        return self._validator.engine
+
+    @property
+    def ruleset(self) -> str:
+        return self._validator.ruleset
+
+    async def sniff(self, head: bytes, path: FilePath) -> FileReport:
+        with self._at_once("sniff"):
+            return await self._validator.sniff(head, path)
+
+    async def validate(self, source: FileSource, path: FilePath) -> FileReport:
+        with self._at_once("validate"):
+            return await self._validator.validate(source, path)

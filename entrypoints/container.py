@@ -86,12 +86,14 @@ class Container(DeclarativeContainer):
         Singleton(_open_locks, settings, fences),
         Factory(partial, record_call, "lock"),
     )
-    validator = Singleton(
+    sandbox = Singleton(
         SandboxedFileValidator,
         timeout=_of.validation_timeout,
         memory=_of.validation_memory,
         workers=_of.validation_workers,
     )
+    _check = Factory(partial, record_call, "validator")
+    validator = Singleton(observed.ObservedFileValidator, sandbox, _check)
     reader = Singleton(SqlRegistryReader, database)
     references = Singleton(SqlBlobReferences, database)
     rows = Singleton(SqlRegistryRows, database)

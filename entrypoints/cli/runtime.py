@@ -107,7 +107,7 @@ def run_with(container: Container, work: Callable[[Container], Awaitable[T]]) ->
             return await work(container)
         finally:
             with anyio.CancelScope(shield=True):
-                await container.validator().close()
+                await container.sandbox().close()
 
     return anyio.run(scoped)
 

@@ -45,13 +45,13 @@ def create_app(container: Container) -> FastAPI:
         )  # whichever server runs this, and however it was started
         with suppress(StoreFull, StoreUnavailable):  # what is stored may still be read
             await claim_store(container.store(), container.references())
-        await container.validator().start()
+        await container.sandbox().start()
         upkeep = asyncio.gather(collect_regularly(container), watch_connections(container))
         with draining.on_sigterm(container.settings().drain_seconds):
             yield {"draining": draining}
         upkeep.cancel()
         await asyncio.gather(upkeep, return_exceptions=True)
-        await container.validator().close()
+        await container.sandbox().close()
         await container.database().close()
         if tracing:
             await stop_tracing(tracing)

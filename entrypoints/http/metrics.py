@@ -64,6 +64,7 @@ PUBLISHED = _counter("published_bytes_total", "Bytes of the files of published v
 _STORE = _seconds(
     "store_call_duration", "Time that the store took, without that of clients", "call", "outcome"
 )
+_VALIDATION = _seconds("validation_duration", "Time to look at a file", "call", "outcome")
 _LOCK = _seconds("lock_wait", "Time until a lock was had, or not", "kind", "outcome")
 _BEGIN = _seconds("transaction_wait", "Time until a transaction had begun, or not", "outcome")
 _TRANSACTION = _seconds("transaction_duration", "Time from its beginning to its end", "outcome")
@@ -89,10 +90,12 @@ def outcome_of(error: BaseException | None) -> str:
 def record_call(
     part: str, operation: str, _began: float, seconds: float, error: BaseException | None
 ) -> None:
-    """Counts a call that the store, the locks or the database have ended."""
+    """Counts a call that the store, the validator, the locks or the database have ended."""
     outcome = outcome_of(error)
     if part == "store":
         _STORE.labels(operation, outcome).observe(seconds)
+    elif part == "validator":
+        _VALIDATION.labels(operation, outcome).observe(seconds)
     elif part == "lock":
         _LOCK.labels(operation, outcome).observe(seconds)
     elif operation == "begin":

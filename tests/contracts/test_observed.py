@@ -12,8 +12,15 @@ import pytest
 from adapters.memory.artifact_store import MemoryArtifactStore
 from adapters.memory.locks import MemoryLockManager
 from adapters.memory.segments import MemorySegmentStore
-from adapters.observed import ObservedArtifactStore, ObservedLockManager, ObservedSegmentStore
+from adapters.memory.validator import MemoryFileValidator
+from adapters.observed import (
+    ObservedArtifactStore,
+    ObservedFileValidator,
+    ObservedLockManager,
+    ObservedSegmentStore,
+)
 from domain.errors import BlobNotFound, LockTimeout, StoreFull
+from domain.values import FilePath
 from tests.contracts.artifact_store import (
     ABSENT,
     MIB,
@@ -23,6 +30,7 @@ from tests.contracts.artifact_store import (
     download,
     upload,
 )
+from tests.contracts.file_validator import GGUF, BytesSource, FileValidatorContract
 from tests.contracts.lock_manager import LockManagerContract
 from tests.contracts.segment_store import SegmentStoreContract
 
@@ -138,3 +146,16 @@ class TestObservedLockManager(LockManagerContract):
             with pytest.raises(LockTimeout):
                 await locks.hold("publish:churn", timeout=0).__aenter__()
         assert told == [("publish", None), ("publish", "LockTimeout")]
+
+
+class TestObservedFileValidator(FileValidatorContract):
+    @pytest.fixture
+    def validator(self) -> ObservedFileValidator:
+        return ObservedFileValidator(MemoryFileValidator(), nobody)
+
+
+async def test_what_a_validator_was_asked_is_told(told: Told) -> None:
+    validator = ObservedFileValidator(MemoryFileValidator(), into(told))
+    await validator.sniff(GGUF, FilePath("m.gguf"))
+    await validator.validate(BytesSource(GGUF), FilePath("m.gguf"))
+    assert told == [("sniff", None), ("validate", None)]

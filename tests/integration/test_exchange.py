@@ -82,7 +82,7 @@ def run(container: Container, work: Callable[[], Awaitable[T]]) -> T:
         try:
             return await work()
         finally:
-            await container.validator().close()
+            await container.sandbox().close()
             await container.database().close()
 
     return anyio.run(scoped)

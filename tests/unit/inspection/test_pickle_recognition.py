@@ -10,8 +10,8 @@ from adapters.inspection.pickles import recognise_pickle
 
 
 def test_a_zip_archive_of_a_pickle_is_no_pickle() -> None:
-    """ "PK" asks for a persistent id, which plain unpicklers do not know, up to the end of the line;
-    what follows may well be a pickle."""
+    """Its first letter asks for a persistent id, which plain unpicklers do not know; what follows
+    the first end of a line may well be a pickle."""
     made = io.BytesIO()
     np.savez(made, a=np.array([{"x": 1}, None], dtype=object))
     assert b"\n" in made.getvalue()[:200]
