@@ -44,7 +44,7 @@ def judged(
         verdict=judgement.verdict,
         policy=policy.name,
         scanner=validator.engine,
-        ruleset=validator.ruleset,
+        ruleset=policy.rules(validator.ruleset),
         coverage=judgement.coverage,
         findings=judgement.findings,
         checked_at=at,

@@ -18,7 +18,7 @@ from application.records import VersionRecord
 from application.streams import Tell, tell_nobody
 from domain.errors import ModelNotFound, StoreUnavailable, VersionNotFound
 from domain.events import VersionRejudged
-from domain.validation import Facts, FileReport, Validation, ValidationPolicy
+from domain.validation import NOT_CHECKED, Facts, FileReport, Validation, ValidationPolicy
 from domain.values import Digest, FilePath, ModelName, VersionNumber, check_actor
 
 _PAGE = 100
@@ -100,8 +100,13 @@ class RescanHandler:
         return result
 
     def _is_current(self, record: VersionRecord) -> bool:
-        judged_by = (record.validation.ruleset, record.validation.policy)
-        return judged_by == (self.validator.ruleset, self.policy.name)
+        """Whether it would be judged the same again; not if a file could not be checked, for it
+        may have been a matter of load."""
+        validation = record.validation
+        rules = self.policy.rules(self.validator.ruleset)
+        return (validation.ruleset, validation.policy) == (rules, self.policy.name) and not any(
+            finding.code == NOT_CHECKED for finding in validation.findings
+        )
 
     async def _versions(self, command: Rescan) -> AsyncIterator[VersionRecord]:
         request = PageRequest(size=_PAGE)

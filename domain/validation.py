@@ -6,6 +6,7 @@ is decided here, from the reports alone.
 
 from __future__ import annotations
 
+import hashlib
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,10 @@ NOT_A_MODEL = "file.not_a_model"
 UNKNOWN_FORMAT = "file.unknown_format"
 CAN_CARRY_CODE = "format.can_carry_code"
 NO_MODEL = "version.no_model"
+NOT_CHECKED = "file.not_checked"
+TOO_MANY = "version.too_many_findings"
+MOST_FINDINGS = 500
+"""Findings that are kept with a version."""
 EXTERNAL_DATA = "external_data"
 """The fact that lists the files which a model needs beside it, relative to its own folder."""
 
@@ -34,6 +39,9 @@ class Severity(StrEnum):
     INFO = "info"
     WARNING = "warning"
     CRITICAL = "critical"
+
+
+_RANKS = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +148,15 @@ class ValidationPolicy:
         )
         partial = any(report.coverage is Coverage.PARTIAL for report in files.values())
         coverage = Coverage.PARTIAL if partial else Coverage.COMPLETE
-        return Judgement(verdict, tuple(findings), coverage, facts_of(files))
+        return Judgement(verdict, _worst(findings), coverage, facts_of(files))
+
+    def rules(self, ruleset: str) -> str:
+        """The rules that a judgement goes by: those of the validator, and what is allowed besides;
+        where they differ, it has to be made anew."""
+        if not self.allowed:
+            return ruleset
+        allowed = hashlib.sha256("\n".join(sorted(self.allowed)).encode()).hexdigest()
+        return f"{ruleset}+{allowed[:8]}"
 
     def refusals(self, report: FileReport) -> list[Finding]:
         """What keeps this file out, whatever stands beside it; nothing where all is let in."""
@@ -158,6 +174,17 @@ class ValidationPolicy:
         ):
             return replace(finding, severity=Severity.INFO)
         return finding
+
+
+def _worst(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """All findings, in their order; of too many the most severe, and a last one that tells so."""
+    if len(findings) <= MOST_FINDINGS:
+        return tuple(findings)
+    by_severity = sorted(range(len(findings)), key=lambda n: _RANKS[findings[n].severity])
+    kept = [findings[n] for n in sorted(by_severity[: MOST_FINDINGS - 1])]
+    dropped = findings[by_severity[MOST_FINDINGS - 1]]
+    message = f"There are {len(findings) - len(kept)} more findings, none of them more severe."
+    return (*kept, Finding(TOO_MANY, dropped.severity, message, dropped.path))
 
 
 def _relevant(files: Mapping[FilePath, FileReport]) -> Iterator[Finding]:
@@ -208,11 +235,13 @@ def merged(reports: Iterable[FileReport]) -> Facts:
     facts: Facts = {}
     for group in [*groups, companions]:
         for key, value in _added(group).items():
-            facts.setdefault(key, value)
+            if len(facts) < _MOST_FACTS:
+                facts.setdefault(key, value)
     return facts
 
 
 _COUNTS = ("parameters", "tensors")
+_MOST_FACTS = 200
 _MOST_ENTRIES = 100
 _LARGEST = (1 << 63) - 1
 
@@ -297,8 +326,9 @@ class Validation:
         last = self.reviews[-1] if self.reviews else None
         if last and last.decision is Decision.REJECT:
             return Status.REJECTED
-        beyond = self.verdict is Verdict.REJECT and (not last or last.verdict is not self.verdict)
-        return Status.QUARANTINED if self.held and (not last or beyond) else Status.READY
+        reach = _HELD.get(last.verdict, 0) if last else 0
+        return Status.QUARANTINED if self.held and reach < _HELD[self.verdict] else Status.READY
 
 
-_HELD = frozenset({Verdict.REVIEW, Verdict.REJECT})
+_HELD = {Verdict.REVIEW: 1, Verdict.REJECT: 2}
+"""The verdicts that hold a version, and what they weigh."""

@@ -17,12 +17,11 @@ from adapters.inspection.sandbox import Child, ChildLost
 from adapters.inspection.sniffing import sniff
 from application.ports.file_validator import FileSource, FileValidator
 from domain.errors import ValidationUnavailable
-from domain.validation import FileReport, Finding, Severity
+from domain.validation import NOT_CHECKED, FileReport, Finding, Severity
 from domain.values import FilePath
 
 _log = logging.getLogger("modelyard.validation")
 
-NOT_CHECKED = "file.not_checked"
 _RATE = 20_000_000
 """Bytes per second that are read at least, where a store is slow: what a large file may take."""
 _MOST_JOBS = 1_000

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.validation import (
     CAN_CARRY_CODE,
+    MOST_FINDINGS,
     UNKNOWN_FORMAT,
     Coverage,
+    Decision,
     Facts,
     FileReport,
     Finding,
     PolicyName,
+    Review,
     Severity,
+    Status,
+    Validation,
     ValidationPolicy,
     Verdict,
     facts_of,
@@ -128,6 +136,49 @@ def test_unknown_bytes_pass_where_a_model_beside_them_needs_them(
     model = a_model(external_data=[listed])
     files = {FilePath("onnx/model.onnx"): model, FilePath(data): unknown}
     assert STANDARD.judge(files).verdict is expected
+
+
+def test_of_endless_findings_the_most_severe_are_kept_and_the_verdict_goes_by_all() -> None:
+    told = [a_finding(Severity.INFO, code=f"file.odd{n}") for n in range(MOST_FINDINGS)]
+    held = [a_finding(Severity.WARNING, code=f"file.held{n}") for n in range(3)]
+    judgement = STANDARD.judge({MODEL: a_model(*told, *held)})
+    assert judgement.verdict is Verdict.REVIEW
+    assert len(judgement.findings) == MOST_FINDINGS
+    assert set(held) <= set(judgement.findings)
+    last = judgement.findings[-1]
+    assert (last.code, last.severity) == ("version.too_many_findings", Severity.INFO)
+    assert last.message.startswith("There are 4 more findings")
+    assert STANDARD.judge({MODEL: a_model(*told)}).findings == tuple(told)
+
+
+def test_rules_with_other_allowances_are_other_rules() -> None:
+    def rules(*allowed: str) -> str:
+        return ValidationPolicy(PolicyName.STANDARD, allowed).rules("2026-11-24")
+
+    assert rules() == "2026-11-24"
+    assert rules("acme.*", "other.Net") == rules("other.Net", "acme.*")
+    assert len({rules(), rules("acme.*"), rules("acme.*", "other.Net")}) == 3
+
+
+@pytest.mark.parametrize(
+    ("about", "verdict", "expected"),
+    [
+        (Verdict.REVIEW, Verdict.REVIEW, Status.READY),
+        (Verdict.REVIEW, Verdict.REJECT, Status.QUARANTINED),
+        (Verdict.REJECT, Verdict.REVIEW, Status.READY),
+        (Verdict.ACCEPT, Verdict.REVIEW, Status.QUARANTINED),
+        (Verdict.ACCEPT, Verdict.ACCEPT, Status.READY),
+    ],
+)
+def test_an_acceptance_reaches_as_far_as_the_verdict_it_was_about(
+    about: Verdict, verdict: Verdict, expected: Status
+) -> None:
+    at = datetime(2026, 11, 24, tzinfo=UTC)
+    accepted = Review(about, Decision.ACCEPT, "It was read.", "eve", at)
+    judged = Validation(verdict, PolicyName.STANDARD, reviews=(accepted,))
+    assert judged.status is expected
+    rejected = replace(accepted, decision=Decision.REJECT)
+    assert replace(judged, reviews=(accepted, rejected)).status is Status.REJECTED
 
 
 def test_what_was_not_read_whole_makes_the_version_partial() -> None:

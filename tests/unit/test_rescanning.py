@@ -7,9 +7,17 @@ from datetime import UTC, datetime
 import pytest
 
 from adapters.memory.validator import MemoryFileValidator
+from application.ports import FileSource
 from domain.events import VersionRejudged
-from domain.validation import Decision, PolicyName
-from domain.values import Digest
+from domain.validation import (
+    NOT_CHECKED,
+    Decision,
+    FileReport,
+    Finding,
+    PolicyName,
+    Severity,
+)
+from domain.values import Digest, FilePath
 from tests.unit.in_memory import HELD, JPEG, Registry, a_file
 
 pytestmark = pytest.mark.anyio
@@ -21,6 +29,14 @@ class Newer(MemoryFileValidator):
     @property
     def ruleset(self) -> str:
         return "2027-01-01"
+
+
+class Overloaded(MemoryFileValidator):
+    """Has no time for any file."""
+
+    async def validate(self, source: FileSource, path: FilePath) -> FileReport:
+        fault = Finding(NOT_CHECKED, Severity.CRITICAL, "It could not be checked.", path)
+        return FileReport("application/octet-stream", None, (fault,))
 
 
 @pytest.fixture
@@ -64,6 +80,30 @@ async def test_a_new_policy_holds_what_it_would_not_have_let_in(registry: Regist
     told = [event for event in stricter.events if isinstance(event, VersionRejudged)]
     assert [(event.version, event.verdict) for event in told] == [(3, "reject"), (2, "review")]
     assert (await stricter.rescan()).versions == 0
+
+
+async def test_another_allowance_is_another_policy() -> None:
+    registry = Registry(policy=PolicyName.STANDARD)
+    await registry.register()
+    await registry.publish(a_file("m.pkl", HELD))
+    allowing = Registry(policy=PolicyName.STANDARD, allow="acme.*", database=registry.database)
+    allowing.store = registry.store
+    (change,) = (await allowing.rescan()).changes
+    assert (change.status_before, change.status) == ("quarantined", "ready")
+    assert (await allowing.rescan()).versions == 0
+    (change,) = (await registry.rescan()).changes
+    assert (change.status_before, change.status) == ("ready", "quarantined")
+
+
+async def test_what_could_not_be_checked_is_tried_again(registry: Registry) -> None:
+    registry.validator = Overloaded()
+    assert (await registry.rescan()).versions == 0
+    (change,) = (await registry.rescan(everything=True)).changes[-1:]
+    assert (change.version, change.verdict) == (1, "reject")
+    registry.validator = MemoryFileValidator()
+    changes = (await registry.rescan()).changes
+    assert (1, "accept") in [(change.version, change.verdict) for change in changes]
+    assert (await registry.rescan()).versions == 0
 
 
 async def test_a_dry_run_stores_nothing(registry: Registry) -> None:
