@@ -87,25 +87,33 @@ _TORCH = """
     float8_e8m0fnu float4_e2m1fn_x2 strided sparse_coo sparse_csr sparse_csc sparse_bsr sparse_bsc
     contiguous_format channels_last channels_last_3d preserve_format per_tensor_affine
     per_channel_affine per_tensor_symmetric per_channel_symmetric per_channel_affine_float_qparams
-    relu tanh sigmoid softmax abs exp log sin cos sqrt mean sum max min
 """
+_TORCH_FUNCTIONS = "relu tanh sigmoid softmax abs exp log sin cos sqrt mean sum max min"
 _EXCEPTIONS = """
     ArithmeticError AttributeError Exception IndexError KeyError LookupError RuntimeError TypeError
     UserWarning DeprecationWarning FutureWarning ValueError Warning
 """
 _BUILTIN_TYPES = """
     bool bytearray bytes complex dict float frozenset int list long object range set slice str
-    tuple unicode xrange Ellipsis NotImplemented NoneType
-    abs len max min round sorted sum type
+    tuple unicode xrange Ellipsis NotImplemented NoneType type
 """
+_BUILTIN_FUNCTIONS = "abs len max min round sorted sum"
 
 
 def _names(module: str, names: str) -> frozenset[tuple[str, str]]:
     return frozenset((module, name) for name in names.split())
 
 
+FUNCTIONS = frozenset[tuple[str, str]]().union(
+    _names("builtins", _BUILTIN_FUNCTIONS),
+    _names("__builtin__", _BUILTIN_FUNCTIONS),
+    _names("numpy", _NUMPY_UFUNCS),
+    _names("torch", _TORCH_FUNCTIONS),
+)
+"""Those of :data:`ALLOWED` that objects keep to call them later: loading calls none of them."""
+
 _MULTIARRAY = "_reconstruct scalar array empty zeros concatenate"
-ALLOWED = frozenset[tuple[str, str]]().union(
+ALLOWED = FUNCTIONS.union(
     _names("builtins", _BUILTIN_TYPES + _EXCEPTIONS),
     _names("__builtin__", _BUILTIN_TYPES + _EXCEPTIONS),
     _names("exceptions", _EXCEPTIONS),

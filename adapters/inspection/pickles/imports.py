@@ -74,6 +74,11 @@ def judge_import(module: str, name: str) -> Trust:
     return max(both, key=_ORDER.index)
 
 
+def is_listed(module: str, name: str) -> bool:
+    """Whether it is allowed by its own name, not by that of its package."""
+    return (module, name) in ALLOWED or today(module, name) in ALLOWED
+
+
 def _judge(module: str, name: str) -> Trust:
     if (module, name) in ALLOWED:
         return Trust.ALLOWED

@@ -19,13 +19,23 @@ from typing import cast
 
 from adapters.inspection.pickles.arrays import ALIGNMENT, is_array, pass_array
 from adapters.inspection.pickles.trace import Trace
-from adapters.inspection.pickles.values import OPAQUE, Cut, Import, Items, Mapping, Result, Value
+from adapters.inspection.pickles.values import (
+    OPAQUE,
+    Cut,
+    Import,
+    Items,
+    Mapping,
+    Result,
+    Value,
+    parts_of,
+)
 from adapters.inspection.pickles.workbench import CUT_SHORT, HEAD, Workbench
 from adapters.inspection.streams import LimitExceeded, Malformed, Stream
 
 _STEPS = 1000
 _LONGEST_INT = 16
 _MOST_LAYERS = 20
+_MOST_PARTS = 10_000
 
 
 class Machine(Workbench):
@@ -223,7 +233,9 @@ class Machine(Workbench):
         items.add(values, self._items)
         self._push(items)
 
-    _op_frozenset = _op_list
+    def _op_frozenset(self) -> None:
+        self._hash(self._stack)
+        self._op_list()
 
     def _op_empty_dict(self) -> None:
         self._push(Mapping())
@@ -239,7 +251,18 @@ class Machine(Workbench):
     def _op_appends(self) -> None:
         self._add(self._pop_marked())
 
-    _op_additems = _op_appends
+    def _op_additems(self) -> None:
+        self._hash(self._stack)
+        self._op_appends()
+
+    def _hash(self, keys: list[Value]) -> None:
+        """Tuples that share their parts take few bytes, and forever to be hashed."""
+        for key in keys:
+            if isinstance(key, tuple):
+                parts = parts_of(key, _MOST_PARTS)
+                self._trace.budget.opcodes -= parts
+                if parts > _MOST_PARTS:
+                    self._trace.danger(f"it has a key of more than {_MOST_PARTS} parts")
 
     def _add(self, values: list[Value]) -> None:
         target = self._stack[-1]
@@ -260,7 +283,8 @@ class Machine(Workbench):
             raise Malformed("has a key without a value")
         target = self._stack[-1]
         if not isinstance(target, Mapping):
-            self._trace.changed(target)
+            self._trace.changed(target, values[::2])
+        self._hash(values[::2])
         for key, value in zip(values[::2], values[1::2], strict=True):
             self._trace.entry(key, value)
             if isinstance(target, Mapping):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from adapters.inspection.pickles.arrays import WRAPPERS, code_of, elements
+from adapters.inspection.pickles.arrays import code_of, elements
 from adapters.inspection.pickles.gadgets import WATCHED_KEYS, call_rule, watch_state
 from adapters.inspection.pickles.import_lists import (
     ATTRIBUTES,
@@ -16,6 +17,14 @@ from adapters.inspection.pickles.import_lists import (
     FUNCTION_MAKERS,
 )
 from adapters.inspection.pickles.imports import Trust, judge_import, today
+from adapters.inspection.pickles.uses import (
+    CALLED_ONLY,
+    gives_what_it_got,
+    is_only_named,
+    takes_entries,
+    takes_items,
+    takes_much_memory,
+)
 from adapters.inspection.pickles.values import (
     OPAQUE,
     Import,
@@ -82,9 +91,10 @@ class Trace:
 
     def close(self) -> None:
         """Notes what only shows when all was read: joblib reads an array wherever an instance of
-        one of these classes gets a state, and only those that are made directly are followed."""
+        its wrapper gets a state, PyTorch reads a file wherever its function is called, and only
+        direct uses are followed."""
         for found in self.imports.values():
-            if found.full_name in WRAPPERS and found.taken != found.cleared:
+            if found.full_name in CALLED_ONLY and found.taken != found.cleared:
                 self.danger(f"it hides what {found.full_name} is used for")
 
     # --- what the machine reports ---------------------------------------------------------------
@@ -125,6 +135,9 @@ class Trace:
             if isinstance(kind, Import) and isinstance(key, str):
                 self.storages.setdefault(key, kind.name)
                 return Result(None, pid)
+        if isinstance(pid, tuple) and len(pid) == 4 and pid[0] == "module":
+            # A class with its source, as PyTorch wrote before 1.6.
+            return pid[1] if isinstance(pid[1], Import) else OPAQUE
         return OPAQUE
 
     def called(self, function: Value, args: Value, keywords: Value = None) -> Import | Result:
@@ -148,7 +161,7 @@ class Trace:
         return Result(origin, args)
 
     def _called_import(self, function: Import, args: Value, keywords: Value) -> Import | Result:
-        if function.full_name in WRAPPERS:
+        if function.full_name in CALLED_ONLY:
             function.cleared += 1
         harmless = self._attribute(function, args)
         if harmless is not None:
@@ -159,9 +172,7 @@ class Trace:
             more = f", **{rendered(keywords)}" if named else ""
             arguments = shown(rendered_arguments(args) + more, 200)
             function.call = f"{shown(function.full_name)}({arguments})"
-        rule = call_rule(function.module, function.name)
-        if rule is not None:
-            rule(self, function, args)
+        self._check_call(function, args)
         first = args[0] if isinstance(args, tuple) and args else None
         if function.full_name in _MAKERS:
             return self._made(first, args)
@@ -170,6 +181,15 @@ class Trace:
         elif function.name == "_frombuffer" and isinstance(args, tuple) and len(args) > 2:
             self.note_array(args[1], args[2])
         return Result(function, args)
+
+    def _check_call(self, function: Import, args: Value) -> None:
+        rule = call_rule(function.module, function.name)
+        if rule is not None:
+            rule(self, function, args)
+        if is_only_named(function):
+            self.danger(f"it calls {function.call}, which no pickler does")
+        elif takes_much_memory(function, args):
+            self.danger(f"it would take up all memory by {function.call}")
 
     def _attribute(self, function: Import, args: Value) -> Import | Result | None:
         """What the few harmless uses of ``getattr`` and ``setattr`` give."""
@@ -188,7 +208,7 @@ class Trace:
     def _made(self, cls: Value, args: Value) -> Import | Result:
         if not isinstance(cls, Import):
             return self.called(cls, args)
-        if cls.full_name in WRAPPERS:
+        if cls.full_name in CALLED_ONLY:
             cls.cleared += 1
         return Result(cls, args)
 
@@ -196,7 +216,7 @@ class Trace:
         """The state that an instance is given.
 
         Raises:
-            Malformed: nothing that has a state, or an array is given a second one.
+            Malformed: nothing that has a state, or one that has it already.
         """
         if isinstance(instance, Import):
             if instance.trust is not Trust.DANGEROUS:
@@ -205,8 +225,10 @@ class Trace:
         if not isinstance(instance, Result):
             raise Malformed("gives a state to what has none")
         origin = instance.origin
-        if instance.built and origin is not None and origin.name in {"dtype", "NumpyArrayWrapper"}:
-            raise Malformed("gives an array or its type a second state")
+        if instance.built:
+            raise Malformed("gives an object a second state, which may be a call")
+        if gives_what_it_got(instance):
+            self.danger(f"it changes what {rendered(instance)} gives, for the whole program")
         instance.built = True
         instance.state = state
         array = origin is not None and origin.name == "_reconstruct"
@@ -217,9 +239,12 @@ class Trace:
         elif origin is not None:
             watch_state(self, origin, state)
 
-    def changed(self, target: Value) -> None:
+    def changed(self, target: Value, keys: Sequence[Value] | None = None) -> None:
         """Something is added to what is no plain container: an instance of a known class may take
         it; what was imported must not be changed.
+
+        Args:
+            keys: those of the new entries of a mapping; None if items of a list are added.
 
         Raises:
             Malformed: nothing takes it.
@@ -229,6 +254,9 @@ class Trace:
         elif isinstance(target, Result):
             if target.origin is not None and _gives_what_is_there(target.origin):
                 self.danger(f"it changes what {rendered(target)} gives, for the whole program")
+            fits = takes_items(target) if keys is None else takes_entries(target, keys)
+            if not fits:
+                self.danger(f"it adds to {rendered(target)}, which may be a call")
         else:
             raise Malformed("adds to what cannot be added to")
 

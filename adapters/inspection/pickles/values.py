@@ -121,6 +121,18 @@ class Opaque:
 OPAQUE = Opaque()
 
 
+def parts_of(value: Value, most: int) -> int:
+    """How many parts a tuple has, those in its tuples included, each as often as it occurs; not
+    counted to the end where they are more than ``most``."""
+    waiting, count = [value], 0
+    while waiting and count <= most:
+        part = waiting.pop()
+        if isinstance(part, tuple):
+            count += len(part)
+            waiting.extend(part)
+    return count
+
+
 def rendered(value: Value, depth: int = 0) -> str:
     """The value as Python would write it, short and printable."""
     if isinstance(value, str | bytes):
