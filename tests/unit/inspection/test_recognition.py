@@ -55,7 +55,7 @@ HEADS: list[tuple[str, bytes]] = [
     ("zip", b"PK\x05\x06" + b"\0" * 18),
     ("lz4", lz4.frame.compress(b"x")),
     ("zstd", b"\x28\xb5\x2f\xfd\x04\x00\x09\x00\x00x"),
-    ("gzip", gzip.compress(b"x")),
+    ("gzip", gzip.compress(b"x", mtime=0)),
     ("bz2", bz2.compress(b"x")),
     ("xz", lzma.compress(b"x")),
     ("lzma", lzma.compress(b"x" * 5000, lzma.FORMAT_ALONE)),
