@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import anyio
 import pytest
 from alembic import command
 from alembic.script import Script, ScriptDirectory
@@ -14,7 +16,10 @@ from sqlalchemy import Connection, text
 
 from adapters.sql import migrate, open_database
 from adapters.sql.database import Database
+from adapters.sql.reader import SqlRegistryReader
 from adapters.sql.tables import metadata
+from application.ports import PageRequest
+from application.records import VersionRecord
 from domain.errors import DatabaseBehind, DatabaseMissing
 
 SCRIPTS = ScriptDirectory.from_config(migrate.config())
@@ -75,6 +80,98 @@ def schema(database: Database) -> dict[str, str]:
 
 def downgrade(database: Database, revision: str) -> None:
     database.migrate(lambda db: command.downgrade(migrate.config(db), revision))
+
+
+VERSIONS = {
+    1: ('["warn","libmagic 5.46",[["file.not_a_model","critical","No model.","cat.jpg"]]]', "ready"),
+    2: ('{"verdict":"reject","policy":"report","scanner":"s","ruleset":"r","coverage":"complete",'
+        '"findings":[["a.b","critical","It is odd.","m","there",null]],"checked_at":null,'
+        '"reviews":[]}', "ready"),
+    3: ('{"verdict":"accept","policy":"standard","scanner":"s","ruleset":"r",'
+        '"coverage":"complete","findings":[],"checked_at":1,"reviews":[]}', "ready"),
+    4: ('{"verdict":"review","policy":"standard","scanner":"s","ruleset":"r",'
+        '"coverage":"complete","findings":[],"checked_at":1,"reviews":[]}', "quarantined"),
+}  # fmt: skip
+
+
+def add_versions(database: Database, numbers: Iterable[int], *, judged: bool) -> None:
+    """Rows as the release of 0002 wrote them, or as that of 0003 does."""
+    model = (
+        "INSERT INTO models VALUES ('m', 'churn', 'ada', 0, 0, 9, 1, 1, '', '{}') "
+        "ON CONFLICT DO NOTHING"
+    )
+    columns, values = ", facts, status", ", '{}', :status"
+    version = (
+        "INSERT INTO versions (model_id, number, creator, created_at, updated_at, revision, size, "
+        "file_count, digest, description, tags, metrics, parameters, files, parents, validation"
+        f"{columns if judged else ''}) VALUES ('m', :number, 'ada', 0, 0, 1, 1, 1, :digest, '', "
+        f"'{{}}', '{{}}', '{{}}', '[]', '[]', :validation{values if judged else ''})"
+    )
+
+    def work(db: Connection) -> None:
+        db.execute(text(model))
+        for number in numbers:
+            validation, status = VERSIONS[number]
+            row = {"number": number, "digest": "0" * 64, "validation": validation}
+            db.execute(text(version), {**row, "status": status} if judged else row)
+
+    database.migrate(work)
+
+
+def validations(database: Database) -> list[str]:
+    statement = text("SELECT validation FROM versions ORDER BY number")
+    return list(database.read(lambda db: db.execute(statement).scalars().all()))
+
+
+def records(database: Database) -> list[VersionRecord]:
+    """What readers see, oldest first."""
+
+    async def read() -> list[VersionRecord]:
+        page = await SqlRegistryReader(database).versions(PageRequest())
+        await database.close()
+        return page.items[::-1]
+
+    return anyio.run(read)
+
+
+def test_what_was_published_before_there_were_checks_is_unchecked_and_served(
+    database: Database,
+) -> None:
+    migrate.upgrade(database, "0002")
+    add_versions(database, [1], judged=False)
+    migrate.upgrade(database)
+    (record,) = records(database)
+    assert (record.status, record.facts) == ("ready", {})
+    assert (record.validation.verdict, record.validation.scanner) == ("unchecked", "libmagic 5.46")
+    assert (record.validation.policy, record.validation.ruleset) == (None, None)
+    (finding,) = record.validation.findings
+    assert (finding.message, finding.path, finding.subject) == ("No model.", "cat.jpg", None)
+
+
+def test_on_the_way_back_verdicts_are_what_the_release_before_can_read(
+    database: Database,
+) -> None:
+    migrate.upgrade(database, "0002")
+    add_versions(database, [1], judged=False)
+    migrate.upgrade(database)
+    add_versions(database, [2, 3], judged=True)
+    downgrade(database, "0002")
+    assert [json.loads(validation) for validation in validations(database)] == [
+        ["warn", "libmagic 5.46", [["file.not_a_model", "critical", "No model.", "cat.jpg"]]],
+        ["warn", "s", [["a.b", "critical", "It is odd.", "m"]]],
+        ["accept", "s", []],
+    ]
+    migrate.upgrade(database)
+    assert [record.validation.verdict for record in records(database)] == ["unchecked"] * 3
+
+
+def test_there_is_no_way_back_while_a_version_is_held(database: Database) -> None:
+    migrate.upgrade(database)
+    add_versions(database, [3, 4], judged=True)
+    with pytest.raises(RuntimeError, match="1 versions are held"):
+        downgrade(database, "0002")
+    assert migrate.current(database) == migrate.head()
+    assert [record.status for record in records(database)] == ["ready", "quarantined"]
 
 
 def test_there_is_one_line_of_revisions() -> None:
