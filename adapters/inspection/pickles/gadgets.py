@@ -32,6 +32,10 @@ class Reports(Protocol):
 Rule = Callable[[Reports, Import, Value], None]
 
 _LATIN = frozenset({"latin1", "latin-1", "iso-8859-1"})
+_REACHES_OUT = re.compile(
+    r"__|\b(?:eval|exec|compile|open|getattr|globals|locals|vars|lambda|import\w*|input|breakpoint)\b"
+    r"|\b(?:os|sys|subprocess|builtins|importlib|pickle|shutil|socket|pathlib|ctypes)\s*\."
+)
 _PLAIN_FORMULA = re.compile(r"[\w\s~+\-*:/|^]{1,250}")
 
 
@@ -158,8 +162,10 @@ def _formula(reports: Reports, value: Value) -> None:
     """statsmodels runs parts of the formula of a model as Python when it loads the model."""
     text = value if isinstance(value, str) else ""
     harmless = _PLAIN_FORMULA.fullmatch(text) and "__" not in text
-    if not harmless and isinstance(value, str | Cut | Result):
-        reports.doubt(f"it may run parts of the formula {rendered(value)} as Python")
+    if not isinstance(value, str | Cut | Result) or harmless:
+        return
+    judge = reports.danger if _REACHES_OUT.search(text) else reports.doubt
+    judge(f"it may run parts of the formula {rendered(value)} as Python")
 
 
 def _template(reports: Reports, value: Value) -> None:

@@ -73,7 +73,7 @@ _NUMPY_TYPES = """
     uint16 uint32 uint64 intp uintp int_ intc uint uintc longlong ulonglong byte ubyte short ushort
     float16 float32 float64 float128 longdouble clongdouble half single double float_ complex64
     complex128 complex256 csingle cdouble complex_ str_ bytes_ unicode_ string_ object_ void
-    datetime64 timedelta64 object float int complex str long
+    datetime64 timedelta64 object float int complex str long poly1d vectorize
 """
 _TORCH = """
     FloatStorage DoubleStorage HalfStorage BFloat16Storage LongStorage IntStorage ShortStorage
@@ -97,7 +97,7 @@ _BUILTIN_TYPES = """
     bool bytearray bytes complex dict float frozenset int list long object range set slice str
     tuple unicode xrange Ellipsis NotImplemented NoneType type
 """
-_BUILTIN_FUNCTIONS = "abs len max min round sorted sum"
+_BUILTIN_FUNCTIONS = "abs all any divmod hash len max min pow round sorted sum"
 
 
 def _names(module: str, names: str) -> frozenset[tuple[str, str]]:
@@ -122,6 +122,7 @@ ALLOWED = FUNCTIONS.union(
     _names("copyreg", "_reconstructor __newobj__ __newobj_ex__"),
     _names("copy_reg", "_reconstructor __newobj__ __newobj_ex__"),
     _names("_codecs", "encode"),
+    _names("re", "_compile"),
     _names("datetime", "datetime date time timedelta timezone"),
     _names("zoneinfo", "ZoneInfo"),
     _names("xgboost.core", "Booster"),
@@ -174,6 +175,15 @@ ALLOWED = FUNCTIONS.union(
     _names("sklearn.metrics._dist_metrics", "newObj"),
     _names("scipy.sparse", "csr_matrix csc_matrix coo_matrix lil_matrix dok_matrix dia_matrix"),
     _names("scipy.sparse", "bsr_matrix csr_array csc_array coo_array lil_array dia_array"),
+    _names("scipy.spatial._ckdtree", "cKDTree"),
+    _names("scipy.spatial.ckdtree", "cKDTree"),
+    _names("scipy.stats._kde", "gaussian_kde"),
+    _names("scipy.stats.kde", "gaussian_kde"),
+    _names(
+        "scipy.stats._distn_infrastructure",
+        "rv_frozen rv_continuous_frozen rv_discrete_frozen",
+    ),
+    _names("sklearn.compose._column_transformer", "make_column_selector"),
     _names("scipy.interpolate._interpolate", "interp1d"),
     _names("scipy.interpolate.interpolate", "interp1d"),
     _names("scipy.special._ufuncs", "expit logit erf erfc gammaln digamma boxcox boxcox1p"),
@@ -186,13 +196,16 @@ ALLOWED = FUNCTIONS.union(
     _names("pandas.core.indexes.period", "_new_PeriodIndex"),
     _names("pandas._libs.tslibs.timestamps", "_unpickle_timestamp"),
     _names("pandas._libs.tslibs.timedeltas", "_timedelta_unpickle"),
-    _names("pandas._libs.tslibs.nattype", "_nat_unpickle"),
+    _names("pandas._libs.tslibs.nattype", "_nat_unpickle __nat_unpickle"),
     _names("pandas._libs.tslibs.period", "_unpickle_period"),
     _names("pandas", "DataFrame Series Index RangeIndex MultiIndex Timestamp Timedelta Interval"),
     _names("pandas", "Categorical CategoricalDtype DatetimeIndex NaT StringDtype Int64Dtype"),
     _names("patsy.design_info", "DesignInfo SubtermInfo FactorInfo LinearConstraint"),
     _names("torch", _TORCH),
     _names("torch.torch_version", "TorchVersion"),
+    _names("torch.nn.parallel.data_parallel", "DataParallel"),
+    _names("torch.utils.data.dataset", "ConcatDataset Subset TensorDataset"),
+    _names("torch.utils.hooks", "RemovableHandle"),
     _names("torch._tensor", "Tensor _rebuild_from_type_v2"),
     _names("torch._C", "Generator"),
     _names("torch._C._nn", "gelu silu elu leaky_relu softplus hardtanh"),
@@ -216,17 +229,34 @@ ALLOWED = FUNCTIONS.union(
 )
 """Exact names of which none runs, imports, opens or changes what a file names to it."""
 
+_FUNCTION = r"[a-z]\w*"
 ALLOWED_BELOW: dict[str, str] = {
-    # Functions of a module: ".*" matches all names; classes are in ML_CLASSES.
-    "sklearn.metrics": r"[a-z]\w+",
-    "sklearn.feature_selection": r"(?:f_\w+|chi2|mutual_info_\w+|r_regression)",
-    "sklearn.feature_extraction.text": r"(?:strip_\w+|_preprocess|_analyze)",
-    "sklearn.cluster._kmeans": r"_kmeans_\w+",
-    "sklearn": r"__pyx_unpickle_[A-Z]\w*",
+    # Functions that models keep to call them with data: uses.py sees to it that nothing else does.
+    "math": _FUNCTION,
+    "numpy": _FUNCTION,
+    "scipy.special": _FUNCTION,
+    "scipy.stats": _FUNCTION,
+    "scipy.spatial.distance": _FUNCTION,
+    "scipy.linalg": _FUNCTION,
+    "scipy.signal": _FUNCTION,
+    "scipy.sparse": _FUNCTION,
+    "scipy._lib._sparse": _FUNCTION,
+    "scipy._lib.array_api_compat": _FUNCTION,
+    "pandas.core.dtypes": _FUNCTION,
+    "pandas.core.reshape": _FUNCTION,
+    "pandas.core.tools": _FUNCTION,
+    "sklearn": rf"_?{_FUNCTION}|__pyx_unpickle_[A-Z]\w*",
+    "torch._C._nn": _FUNCTION,
+    "torch.amp.grad_scaler": r"_refresh_\w+",
+    "torch.nn.functional": _FUNCTION,
+    "torch.nn.init": _FUNCTION,
+    # Reconstructors, and classes beside those of ML_CLASSES.
+    "scipy.stats._continuous_distns": r"[a-z]\w*_gen",
+    "scipy.stats._discrete_distns": r"[a-z]\w*_gen",
+    "numpy.polynomial": r"[A-Z][a-zE]+",
     "scipy": r"__pyx_unpickle_[A-Z]\w*",
     "pandas": r"__pyx_unpickle_[A-Z]\w*|[A-Z]\w+(?:Index|Dtype|Array)|_new_[A-Z]\w+",
     "torch._utils": r"_rebuild_\w+",
-    "torch.nn.functional": r"[a-z]\w+",
     "numpy.random": r"_?[A-Z][A-Za-z0-9]+|__pyx_unpickle_[A-Z]\w*",
     "numpy.dtypes": r"[A-Z][A-Za-z0-9]+",
     "scipy.sparse": r"_?[a-z]{3}_(?:matrix|array)",
@@ -239,7 +269,7 @@ ALLOWED_BELOW: dict[str, str] = {
 ML_CLASSES = (
     r"sklearn\.(?!externals|datasets|tests|_build_utils|utils\._testing|utils\.parallel|__check|callback)",
     r"imblearn\.(?!datasets|utils\.testing|tests)",
-    r"xgboost\.sklearn$",
+    r"xgboost\.(?:sklearn|callback)$",
     r"lightgbm\.(?:sklearn|callback|engine)$",
     r"catboost(?:\.core)?$",
     r"_catboost$",
@@ -276,6 +306,7 @@ DENIED_PARTS = _words(
     collect_env hipify benchmark tensorboard distributed multiprocessing rpc elastic io ctypeslib
     pickle_compat lib npyio _datasource cli commands server plugins sandbox externals
     computation pytables iolib export datapipes _config_module unsupported_tensor_ops _C
+    _precompute _test_common estimator_checks
     """
 )
 """Parts of the names of modules in ML packages which load, run or fetch something."""
@@ -283,7 +314,17 @@ DENIED_PARTS = _words(
 # dill names the globals of the program like this.
 HELD = frozenset({("__builtin__", "__main__"), ("builtins", "__main__")})
 ATTRIBUTES = frozenset({("zoneinfo.ZoneInfo", "_unpickle")})
-"""What may be taken by ``getattr``: a class and its attribute."""
+"""What may be taken by ``getattr`` and called: a class and its attribute."""
+
+METHODS = {
+    "builtins.str": r"capitalize|casefold|lower|lstrip|rstrip|split|splitlines|strip|title|upper",
+    "numpy.ndarray": r"astype|copy|flatten|max|mean|min|ravel|reshape|squeeze|std|sum|transpose",
+    "scipy.interpolate._interpolate.interp1d": r"_call_\w+",
+    "scipy.interpolate.interpolate.interp1d": r"_call_\w+",
+    "torch._C._VariableFunctionsClass": _FUNCTION,
+    "torch._C._VariableFunctions": _FUNCTION,
+}
+"""Methods, by their class, that models keep to call them with data."""
 
 CODE_CARRIERS = frozenset({"cloudpickle", "dill"})
 CODE_CARRYING = _words(

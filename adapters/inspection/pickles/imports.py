@@ -45,6 +45,7 @@ _ACTIVE_CLASS = re.compile(
     r"|Executor|Thread|Launcher|Downloader|Fetcher|DataSource|Shell|Interpreter|Compiler|Debugger"
     r"|Profiler|Importer|Unpickler|Pickler|Command|Tool|Agent|PytestTester|Retriever|LegacyIndex|MapWrapper"
     r"|Connection|Listener|Directory|Pool|Socket|Session|Ptr|Handle|Dataset|DMatrix"
+    r"|Booster|InnerPredictor|GraphModule|Tracer|Visualizer|ArgumentParser|EvalFactor|EvalEnvironment"
     r"|(?:Code|Function|Method|Module|Lambda)Type)"
     r"(?:_\w*)?$"
 )
