@@ -47,6 +47,7 @@ class Budget:
 
     def __init__(self, size: int) -> None:
         self.output = max(self.LEAST_OUTPUT, self.RATIO * size)
+        self.promised = self.output
         self.members = self.MEMBERS
         self.opcodes = self.OPCODES
         self.exhausted = False
@@ -59,6 +60,17 @@ class Budget:
         """
         self.output -= count
         if self.output < 0:
+            raise LimitExceeded(f"expands to more than {self.RATIO} times its size")
+
+    def promise_output(self, count: int) -> None:
+        """Charges what the directory of an archive says that its members expand to: who unpacks
+        all archives in an archive gets the sum, be it read here or not.
+
+        Raises:
+            LimitExceeded
+        """
+        self.promised -= count
+        if self.promised < 0 or count > self.output:
             raise LimitExceeded(f"expands to more than {self.RATIO} times its size")
 
     def take_opcodes(self, most: int) -> int:

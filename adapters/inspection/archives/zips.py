@@ -137,8 +137,7 @@ def _check_entries(entries: list[Entry], folder: Folder, notes: Notes) -> bool:
 
 def _located(file: BinaryIO, entries: list[Entry], directory: Directory, notes: Notes) -> _Archive:
     starts = check_layout(file, entries, directory.start)
-    if sum(entry.size for entry in entries if entry.method) > notes.budget.output:
-        raise LimitExceeded(f"expands to more than {Budget.RATIO} times its size")
+    notes.budget.promise_output(sum(entry.size for entry in entries if entry.method))
     return _Archive(file, entries, starts, notes.budget)
 
 
