@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, NoReturn, TypeVar
@@ -19,7 +20,7 @@ from domain.validation import (
     Validation,
     Verdict,
 )
-from domain.values import FilePath, VersionNumber, check_actor, check_text
+from domain.values import MAX_INTEGER, FilePath, VersionNumber, check_actor, check_text
 
 _MOST_FACTS = 1000
 
@@ -162,10 +163,15 @@ def read_facts(facts: dict[str, object]) -> Facts:
 
 
 def _read_fact(value: object) -> FactValue:
-    if isinstance(value, str):
-        return short(value)
-    if isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, list) and len(value) <= _MOST_FACTS:
-        return [short(each) for each in value if isinstance(each, str)]
+    match value:
+        case str():
+            return short(value)
+        case bool():
+            return value
+        case int() if abs(value) <= MAX_INTEGER:
+            return value
+        case float() if math.isfinite(value):
+            return value
+        case list() if len(value) <= _MOST_FACTS and all(isinstance(each, str) for each in value):
+            return [short(each) for each in value]
     wrong("a fact should be a text, a number, true, false or a list of texts")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import anyio
@@ -82,16 +82,22 @@ def downgrade(database: Database, revision: str) -> None:
     database.migrate(lambda db: command.downgrade(migrate.config(db), revision))
 
 
+def judgement(verdict: str, policy: str, findings: Sequence[object] = ()) -> str:
+    document = {
+        "verdict": verdict, "policy": policy, "scanner": "s", "ruleset": "r",
+        "coverage": "complete", "findings": findings, "checked_at": 1, "reviews": [],
+    }  # fmt: skip
+    return json.dumps(document)
+
+
+BEFORE = ["warn", "libmagic 5.46", [["file.not_a_model", "critical", "No model.", "cat.jpg"]]]
+ODD = ["a.b", "critical", "It is odd.", "m", "there", None]
 VERSIONS = {
-    1: ('["warn","libmagic 5.46",[["file.not_a_model","critical","No model.","cat.jpg"]]]', "ready"),
-    2: ('{"verdict":"reject","policy":"report","scanner":"s","ruleset":"r","coverage":"complete",'
-        '"findings":[["a.b","critical","It is odd.","m","there",null]],"checked_at":null,'
-        '"reviews":[]}', "ready"),
-    3: ('{"verdict":"accept","policy":"standard","scanner":"s","ruleset":"r",'
-        '"coverage":"complete","findings":[],"checked_at":1,"reviews":[]}', "ready"),
-    4: ('{"verdict":"review","policy":"standard","scanner":"s","ruleset":"r",'
-        '"coverage":"complete","findings":[],"checked_at":1,"reviews":[]}', "quarantined"),
-}  # fmt: skip
+    1: (json.dumps(BEFORE), "ready"),
+    2: (judgement("reject", "report", [ODD]), "ready"),
+    3: (judgement("accept", "standard"), "ready"),
+    4: (judgement("review", "standard"), "quarantined"),
+}
 
 
 def add_versions(database: Database, numbers: Iterable[int], *, judged: bool) -> None:
@@ -157,8 +163,8 @@ def test_on_the_way_back_verdicts_are_what_the_release_before_can_read(
     add_versions(database, [2, 3], judged=True)
     downgrade(database, "0002")
     assert [json.loads(validation) for validation in validations(database)] == [
-        ["warn", "libmagic 5.46", [["file.not_a_model", "critical", "No model.", "cat.jpg"]]],
-        ["warn", "s", [["a.b", "critical", "It is odd.", "m"]]],
+        BEFORE,
+        ["warn", "s", [ODD[:4]]],
         ["accept", "s", []],
     ]
     migrate.upgrade(database)
