@@ -26,7 +26,7 @@ BIG = ModelName("big")
 Read = Callable[[SqlRegistryReader], Awaitable[Any]]
 
 # ``big`` has every other version, 1,000 small models have the rest. Every version has a team and a
-# metric; one in a hundred has a commit, a depth, and files in a format.
+# metric; one in a hundred has a commit, a depth, facts and files in a format; one in 500 is held.
 SEED = """
 SET synchronous_commit = off;
 INSERT INTO models SELECT lpad(to_hex(m), 32, '0'), CASE m WHEN 0 THEN 'big' ELSE 'small' || m END,
@@ -37,7 +37,8 @@ INSERT INTO versions SELECT i,
     CASE i % 2 WHEN 1 THEN i / 2 + 1 ELSE (i - 2) / 2000 + 1 END,
     CASE i % 1000 WHEN 0 THEN 'eve' ELSE 'ada' END, {epoch} + i * 1000000, {epoch} + i * 1000000,
     1, 10 + i, 1, lpad(to_hex(i), 64, '0'), CASE i % 100 WHEN 1 THEN 'onnx' END, NULL, '',
-    '{{}}', '{{}}', '{{}}', '[]', '[]', '["accept","test 1",[]]'
+    '{{}}', '{{}}', '{{}}', '[]', '[]', '["accept","test 1",[]]', '{{}}',
+    CASE WHEN i % 1000 < 2 THEN 'quarantined' ELSE 'ready' END
 FROM generate_series(1, 100000::bigint) i;
 INSERT INTO version_labels SELECT i, 'tags', 'team', substr('abc', (i % 3)::int + 1, 1), '', NULL
 FROM generate_series(1, 100000) i;
@@ -45,6 +46,7 @@ INSERT INTO version_labels SELECT i, 'metrics', 'auc', NULL, '', i / 100000.0
 FROM generate_series(1, 100000) i;
 INSERT INTO version_labels SELECT id, l.* FROM versions, LATERAL (VALUES
     ('tags', 'commit', digest, '', NULL::float8), ('format', 'onnx', 'onnx', '', NULL),
+    ('facts', 'parameters', (id * 1000)::text, '', id * 1000.0), ('facts', 'dtypes', 'F32', '', NULL),
     ('parameters', 'depth', (id % 7)::text, '', id % 7)) l WHERE format = 'onnx';
 INSERT INTO version_blobs SELECT id, digest, size FROM versions;
 INSERT INTO aliases SELECT id, 'champion', 1, NULL, {epoch}, 'ada', 1 FROM models;
@@ -171,6 +173,11 @@ COMMIT = f"'{a_digest(501)}'"
         ),
         (request("creator = 'eve'"), None, ["ix_versions_creator_id"], ["Sort"]),
         (request("created_at > '2026-11-25T15:45:00Z'"), None, ["ix_versions_created_at"], []),
+        (request("facts.parameters > 99000000"), None, ["number >", NUMBERS, "Sort"], [PROBE]),
+        (request("facts.parameters > 99000000"), BIG, ["number >", NUMBERS, "Sort"], [PROBE]),
+        (request("facts.dtypes = 'F32'"), None, [TEXTS], ["Sort", PROBE]),
+        (request("status = 'quarantined'"), None, ["ix_versions_status_id"], ["Sort"]),
+        (request("status = 'quarantined'"), BIG, ["ix_versions_status_id"], []),
         (request("alias = 'rare'"), None, ["using ix_aliases_name on aliases", OF_MODEL], []),
         (request("alias IN ('rare', 'x')"), None, ["ix_aliases_name", OF_MODEL], []),
         (request("model = 'small1'"), None, [OF_MODEL], ["models"]),
@@ -181,6 +188,8 @@ COMMIT = f"'{a_digest(501)}'"
         (request("model IN ('small1', 'small2')"), None, ["using uq_models_name", OF_MODEL], []),
         # Many match: the order is walked.
         (request("creator = 'ada'"), None, ["Scan Backward"], ["Sort"]),
+        (request("status = 'ready'"), None, ["Scan Backward"], ["Sort"]),
+        (request("status = 'ready'"), BIG, [OF_MODEL], ["Sort"]),
         (request("created_at > '2026-11-24T15:45:00Z'"), None, [BACKWARD], ["Sort"]),
         (request("tags.team = 'a'"), BIG, [OF_MODEL, PROBE], ["Sort"]),
         (request("metrics.auc > 0.2"), None, ["Scan Backward"], ["Sort"]),

@@ -14,6 +14,7 @@ from adapters.sql.blob_references import SqlBlobReferences
 from adapters.sql.mapping import (
     alias_values,
     blob_values,
+    fact_labels,
     format_labels,
     metric_labels,
     model_values,
@@ -28,6 +29,7 @@ from application.filters import VERSIONS, parse_filter, parse_order
 from application.ports.registry_reader import PageRequest
 from domain.alias import Alias
 from domain.errors import SearchTooCostly
+from domain.validation import PolicyName, Validation, Verdict
 from domain.values import AliasName, Latest, ModelName, VersionNumber
 from tests.support.registry import EPOCH, a_digest, a_manifest, a_model, a_version, sqlite_database
 
@@ -56,6 +58,10 @@ def _fill(database: SqliteDatabase) -> None:
             tags={"team": "abc"[index % 3], "commit": f"{index:05x}{0:035x}"},
             metrics={"auc": index / COUNT},
             parameters={"depth": index % 7},
+            facts={"parameters": index * 1000, "operators": [f"Op{index % 50}", "Relu"]},
+            validation=Validation(
+                Verdict.REVIEW if index % 1000 < 2 else Verdict.ACCEPT, PolicyName.STANDARD
+            ),
         )
         rows.append(version_values(version))
         blobs += blob_values(index, version.manifest)
@@ -64,6 +70,7 @@ def _fill(database: SqliteDatabase) -> None:
             metric_labels(version.metrics),
             parameter_labels(version.parameters),
             format_labels(version.manifest),
+            fact_labels(version.facts),
         )
         labels += [{"version_id": index, **entry} for entry in entries]
     champion = Alias(owners[0].id, AliasName("champion"), VersionNumber(1), None, EPOCH, "ada")
@@ -233,7 +240,35 @@ SORT = "USE TEMP B-TREE FOR ORDER BY"
             ["driver USING INDEX sqlite_autoindex_models_2 (name>? AND name<?)"],
             ["SCAN"],
         ),
+        (
+            request("status = 'quarantined'"),
+            None,
+            ["SEARCH versions USING", "ix_versions_status_id (status=?"],
+            ["SCAN", SORT],
+        ),
+        (request("status = 'quarantined'"), BIG, ["ix_versions_status_id (status=?"], ["SCAN"]),
+        (
+            request("facts.parameters > 19900000"),
+            None,
+            ["key=? AND number>?)", NUMBER_INDEX, SORT],
+            ["SCAN", "versions USING", PROBE],
+        ),
+        (
+            request("facts.operators = 'Op7, Relu'"),
+            None,
+            [f"SEARCH {TEXT_INDEX}"],
+            ["SCAN", SORT, "versions USING", PROBE],
+        ),
+        (request("facts.operators LIKE 'Op7,%'"), None, [f"SEARCH {TEXT_INDEX}"], ["SCAN"]),
         # Many match: the order is walked.
+        (request("status = 'ready'"), None, ["ix_versions_status_id (status=?"], [SORT, "SCAN"]),
+        (
+            request("status = 'ready'"),
+            BIG,
+            ["SEARCH versions USING INDEX sqlite_autoindex_versions_1 (model_id=?)"],
+            [SORT, "SCAN"],
+        ),
+        (request("facts.parameters > 10"), None, ["SCAN versions", PROBE], [SORT]),
         (request("creator = 'ada'"), None, ["ix_versions_creator_id (creator=?)"], [SORT, "SCAN"]),
         (request("tags.team = 'a'"), BIG, [OF_MODEL, PROBE], [SORT, "SCAN"]),
         (request("metrics.auc > 0.2"), None, ["SCAN versions", PROBE], [SORT]),
