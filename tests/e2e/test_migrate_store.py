@@ -74,7 +74,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     """On a registry with two models, six versions and five blobs."""
     for name in (*Settings.model_fields, "modelyard_to_database"):
         monkeypatch.delenv(name.upper(), raising=False)
-    for name, value in environment_for(tmp_path).items():
+    for name, value in environment_for(tmp_path, validation_policy="report").items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
     filled = Cli(tmp_path, capsys)
@@ -217,7 +217,8 @@ def test_a_move_with_little_downtime(
         "--to-database", postgres_url,
         "--to-storage-method", "s3", "--to-storage-path", s3_bucket.path,
     )  # fmt: skip
-    with running_server(cli.root) as server, server.client() as client:
+    here = running_server(cli.root, validation_policy="report")
+    with here as server, server.client() as client:
         assert cli.json("migrate-store", *target)["copied"] == 5
         publish(client, "churn", {"late.json": b'{"late": true}'}).raise_for_status()
     document = cli.json("migrate-store", *target)

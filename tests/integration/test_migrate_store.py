@@ -440,6 +440,7 @@ class Busy(LocalDiskArtifactStore):
     async def _do(self, work: Callable[[Container], Awaitable[object]] | None) -> None:
         if work is not None:
             await work(self._source)
+            await self._source.sandbox().close()
             await self._source.database().close()
 
 

@@ -46,7 +46,8 @@ INSERT INTO version_labels SELECT i, 'metrics', 'auc', NULL, '', i / 100000.0
 FROM generate_series(1, 100000) i;
 INSERT INTO version_labels SELECT id, l.* FROM versions, LATERAL (VALUES
     ('tags', 'commit', digest, '', NULL::float8), ('format', 'onnx', 'onnx', '', NULL),
-    ('facts', 'parameters', (id * 1000)::text, '', id * 1000.0), ('facts', 'dtypes', 'F32', '', NULL),
+    ('facts', 'parameters', (id * 1000)::text, '', id * 1000.0),
+    ('facts', 'dtypes', 'F32', '', NULL),
     ('parameters', 'depth', (id % 7)::text, '', id % 7)) l WHERE format = 'onnx';
 INSERT INTO version_blobs SELECT id, digest, size FROM versions;
 INSERT INTO aliases SELECT id, 'champion', 1, NULL, {epoch}, 'ada', 1 FROM models;
