@@ -34,16 +34,22 @@ from domain.errors import (
     StoreUnavailable,
 )
 from domain.model import Model, RetiredName
+from domain.validation import Coverage, Validation, Verdict
 from domain.values import AliasName, Digest, VersionNumber
 from domain.version import Version
+
+_HELD = Validation(Verdict.REVIEW, coverage=Coverage.PARTIAL)
+"""Of a version that nobody here has looked at: no rules judged it, so a rescan will."""
 
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """``skip_existing`` leaves out models whose name is taken, instead of refusing the whole."""
+    """``skip_existing`` leaves out models whose name is taken, instead of refusing the whole.
+    ``distrust`` believes no verdict and no review: all is held until it is judged here."""
 
     folder: Folder
     skip_existing: bool = False
+    distrust: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +127,7 @@ class ImportHandler:
                     blobs, size = blobs + 1, size + length
                 done += length
                 tell(min(done, total), total)
-            versions += await self._insert(folder, entry)
+            versions += await self._insert(command, entry)
         await self._retire(export.retired.values())
         return Imported(len(new), versions, blobs, size, present, tuple(skipped))
 
@@ -175,14 +181,16 @@ class ImportHandler:
             raise InvalidExport(f"{blob_file(digest)} has changed since it was checked.") from None
         return True
 
-    async def _insert(self, folder: Folder, entry: _CheckedModel) -> int:
-        model, versions = entry.model, 0
+    async def _insert(self, command: Import, entry: _CheckedModel) -> int:
+        folder, model, versions = command.folder, entry.model, 0
         aliases: dict[AliasName, Alias] = {}
         async with self.uow() as uow:
             await uow.models.add(model)
             async for line in _lines(folder, model_file(model.id), model.id, entry.file):
                 if isinstance(line, Version):
                     versions += 1
+                    if command.distrust:
+                        line.validation, line.facts = _HELD, {}
                     await uow.versions.add(line)
                 elif isinstance(line, Alias):
                     aliases[line.name] = line

@@ -149,16 +149,20 @@ def import_(
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave out models whose name is taken.")
     ] = False,
+    distrust: Annotated[
+        bool, typer.Option("--distrust", help="Hold all versions until 'rescan' has judged them.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Read what 'export' wrote into the registry.
 
     The folder is checked whole before anything changes. Numbers, times, creators and histories
-    stay what they were. Run it again after it broke off, and it goes on.
+    stay what they were, and so do verdicts and reviews: --distrust is for an export of strangers,
+    who may have written anything there. Run it again after it broke off, and it goes on.
     """
 
     async def work(container: Container) -> Imported:
-        command = Import(container.folder(folder), skip_existing)
+        command = Import(container.folder(folder), skip_existing, distrust)
         with progress("Importing") as tell:
             return await container.import_registry()(command, tell)
 

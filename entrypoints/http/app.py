@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -12,7 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
 from application.maintenance import claim_store
-from domain.errors import CrossSiteRequest, StoreFull, StoreUnavailable
+from domain.errors import CrossSiteRequest, StoreFull, StoreUnavailable, ValidationUnavailable
 from entrypoints.container import Container, build_container, migrate
 from entrypoints.http.draining import Draining
 from entrypoints.http.errors import Problem, add_error_handlers, problems
@@ -23,6 +24,8 @@ from entrypoints.http.tracing import start_tracing, stop_tracing, telemetry, tra
 from entrypoints.http.tus import SpeakTus
 from entrypoints.http.upkeep import collect_regularly, watch_connections
 from entrypoints.settings import load_settings
+
+_log = logging.getLogger("modelyard.validation")
 
 _REF = "#/components/schemas/{model}"
 _DESCRIPTION = """\
@@ -45,7 +48,10 @@ def create_app(container: Container) -> FastAPI:
         )  # whichever server runs this, and however it was started
         with suppress(StoreFull, StoreUnavailable):  # what is stored may still be read
             await claim_store(container.store(), container.references())
-        await container.sandbox().start()
+        try:
+            await container.sandbox().start()
+        except ValidationUnavailable as error:  # what is stored may still be read
+            _log.error("%s Nothing can be published until it does.", error.detail)
         upkeep = asyncio.gather(collect_regularly(container), watch_connections(container))
         with draining.on_sigterm(container.settings().drain_seconds):
             yield {"draining": draining}

@@ -29,6 +29,7 @@ from application.models import DeleteModel, RegisterModel, UpdateModel
 from application.ports import PageRequest
 from application.ports.folder import PARTIAL
 from application.publishing import IncomingFile, PublishDetails, PublishVersion
+from application.rescanning import Rescan
 from application.versions import DeleteVersion, UpdateVersion
 from domain.errors import (
     BlobCorrupt,
@@ -190,6 +191,21 @@ def test_what_was_imported_exports_to_the_same_bytes(exported: Path, tmp_path: P
     assert (imported.models, imported.versions) == (4, 4)
     export(other, tmp_path / "again")
     assert content(tmp_path / "again") == content(exported)
+
+
+def test_verdicts_of_strangers_are_not_believed(exported: Path, tmp_path: Path) -> None:
+    other = registry(tmp_path / "other")
+    run(other, lambda: other.import_registry()(Import(other.folder(exported), distrust=True)))
+
+    async def statuses() -> set[tuple[str, str]]:
+        records = (await other.reader().versions(PageRequest())).items
+        return {(record.status, record.validation.verdict) for record in records}
+
+    assert run(other, statuses) == {("quarantined", "review")}
+    again = registry(tmp_path / "other")
+    rescanned = run(again, lambda: again.rescan()(Rescan("root")))
+    assert (rescanned.versions, rescanned.unreadable) == (4, [])
+    assert {change.status for change in rescanned.changes} == {"ready"}  # of the report policy
 
 
 def test_an_imported_registry_answers_as_the_first_did(

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import pytest
@@ -49,16 +49,13 @@ class Spot:
 
     def open(self) -> Container:
         """A fresh container, as a new process has it; the schema is made where there is none."""
-        settings = {
+        settings: dict[str, Any] = {
+            "validation_policy": PolicyName.REPORT,
             "database_url": self.database_url,
             "model_storage_path": self.path,
             "model_storage_method": self.method,
         }
-        container = build_container(
-            Settings(
-                _env_file=None, lock_method="none", validation_policy=PolicyName.REPORT, **settings
-            )  # type: ignore[arg-type]
-        )
+        container = build_container(Settings(_env_file=None, lock_method="none", **settings))
         if migrate.current(container.database()) is None:
             migrate.upgrade(container.database())
         return container
