@@ -17,6 +17,8 @@ from domain.errors import (
 from domain.validation import Decision, Facts, Review, Status, Validation
 from domain.values import (
     MAX_FILES,
+    MAX_REASON,
+    MAX_REVIEWS,
     AliasName,
     Digest,
     FilePath,
@@ -194,17 +196,20 @@ class Version:
         """Adds a decision; the last one counts.
 
         Raises:
-            VersionNotHeld: nothing was found that a person would have to decide about.
+            VersionNotHeld: nothing was found that a person would have to decide about, or that
+                was decided endlessly.
             VersionInUse: it is to be rejected, and aliases point here.
-            InvalidRequest: the reason is empty, or cannot be stored.
+            InvalidRequest: the reason is empty, too long, or cannot be stored.
         """
         if not (self.validation.held or self.validation.reviews):
             raise VersionNotHeld(
                 f"Version {self.number} was not held (its verdict is "
                 f"{self.validation.verdict.value!a}), so there is nothing to review."
             )
-        if not check_text(review.reason, "/reason").strip():
+        if not check_text(review.reason, "/reason", most=MAX_REASON).strip():
             raise invalid_field("/reason", "say why, in a sentence")
+        if len(self.validation.reviews) >= MAX_REVIEWS:
+            raise VersionNotHeld(f"Version {self.number} was reviewed {MAX_REVIEWS} times.")
         if review.decision is Decision.REJECT:
             self._check_unpointed(aliases)
         self.validation = replace(self.validation, reviews=(*self.validation.reviews, review))

@@ -23,6 +23,7 @@ from domain.values import (
     MAX_FILES,
     MAX_NAME,
     MAX_PATH,
+    MAX_REASON,
     AliasName,
     Digest,
     FilePath,
@@ -278,7 +279,7 @@ class NewReview(_Strict):
         min_length=1,
         description="Why, for whoever asks later",
         examples=["The class is ours, and its code was read."],
-        json_schema_extra=_TEXT_SCHEMA,
+        json_schema_extra={**_TEXT_SCHEMA, "maxLength": MAX_REASON},
     )
 
 

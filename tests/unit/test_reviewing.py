@@ -14,8 +14,9 @@ from domain.errors import (
     VersionQuarantined,
 )
 from domain.events import VersionReviewed
-from domain.validation import Decision, PolicyName
-from domain.values import ModelName, VersionNumber
+from domain.validation import Decision, PolicyName, Review, Status, Validation, Verdict
+from domain.values import MAX_REVIEWS, ModelName, VersionNumber
+from tests.support.registry import EPOCH, a_model, a_version
 from tests.unit.in_memory import HELD, Registry, a_file
 
 pytestmark = pytest.mark.anyio
@@ -110,6 +111,16 @@ async def test_a_decision_has_a_reason(registry: Registry, reason: str) -> None:
     with pytest.raises(InvalidRequest, match="/reason"):
         await registry.review(2, Decision.ACCEPT, reason)
     assert (await registry.version("2")).record.status == "quarantined"
+
+
+def test_decisions_are_not_endless() -> None:
+    taken = Review(Verdict.REVIEW, Decision.ACCEPT, "It was read.", "eve", EPOCH)
+    judged = Validation(Verdict.REVIEW, PolicyName.STANDARD, reviews=(taken,) * (MAX_REVIEWS - 1))
+    version = a_version(a_model(), 1, validation=judged)
+    version.review(taken, ())
+    with pytest.raises(VersionNotHeld, match="1000 times"):
+        version.review(taken, ())
+    assert version.validation.status is Status.READY
 
 
 async def test_of_two_reviewers_at_once_one_is_told(registry: Registry) -> None:
