@@ -125,6 +125,7 @@ def _inspect(stream: Stream, name: str, notes: Notes) -> None:
         return
     if known is None:
         hold_unknown(name, notes)
+        _check_end(stream, notes)
         return
     notes.format, notes.media_type = known.format, known.media_type
     if known.format in _CHECKERS:

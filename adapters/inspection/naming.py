@@ -169,6 +169,11 @@ def may_be_a_pickle(name: str) -> bool:
     return expected is None or any(each in expected[1] for each in (*_PICKLES, "keras-v3", "skops"))
 
 
+def is_unpickled(name: str) -> bool:
+    """Whether people unpickle whatever has this name."""
+    return extension(name) in {".joblib", ".pickle", ".pkl", ".pt", ".pth", ".ptl"}
+
+
 def is_binary(name: str) -> bool:
     """Whether this is the extension of a format that is never text."""
     suffix = extension(name)

@@ -117,7 +117,11 @@ def recognise(head: bytes, name: str, *, whole: bool) -> Recognised:
     for offset, magic, known in _MAGIC:
         if head.startswith(magic, offset) and not (text and magic.isalnum()):
             return known
-    return _container(head) or _model(head, name) or _by_libmagic(head, name, whole=whole)
+    known = _container(head) or _model(head, name) or _by_libmagic(head, name, whole=whole)
+    if known is None and not whole and naming.is_unpickled(name):
+        # Its first value may be longer than the head: unpicklers do not ask how it begins.
+        return Known("pickle", _PICKLES)
+    return known
 
 
 def _empty(name: str) -> Recognised:

@@ -10,11 +10,13 @@ Source: ``torch/serialization.py``, ``torch/export/pt2_archive``, and
 from __future__ import annotations
 
 import re
+from contextlib import suppress
+from dataclasses import replace
 
 from adapters.inspection.archives.folders import Folder
 from adapters.inspection.pickles import check_pickle
 from adapters.inspection.report import Notes
-from adapters.inspection.streams import Stream
+from adapters.inspection.streams import Malformed, Stream
 from domain.validation import CAN_CARRY_CODE, Severity
 
 _STORAGE = re.compile(
@@ -26,6 +28,7 @@ _STORAGE = re.compile(
 )
 _PICKLE = re.compile(r"(?:.*/)?(?:data|constants|bytecode|attributes)\.pkl|.*\.debug_pkl")
 _PACKAGE = re.compile(r"(?:^|/)\.data/(?:extern_modules|python_version)$")
+_PICKLED = re.compile(rb"\x80[\x02-\x05]")
 _FORMATS = {"pytorch-zip", "torchscript", "torch-pt2"}
 
 KINDS = frozenset(_FORMATS)
@@ -39,6 +42,23 @@ def is_storage(name: str) -> bool:
 def is_pickle(name: str) -> bool:
     """Whether PyTorch unpickles a member, however it begins."""
     return bool(_PICKLE.fullmatch(name))
+
+
+def look_into_storage(stream: Stream, notes: Notes) -> None:
+    """Refuses a storage that is a pickle which runs something: PyTorch does not unpickle it, but
+    nothing honest looks like that. What else begins like a pickle is just numbers.
+
+    Raises:
+        LimitExceeded
+    """
+    if not _PICKLED.match(stream.peek(2)):
+        return
+    aside = replace(notes, findings=[], facts={}, format="pickle")
+    with suppress(Malformed):
+        check_pickle(stream, aside)
+    for finding in aside.findings:
+        if finding.code == "pickle.code_execution":
+            notes.refuse(finding.code, finding.message)
 
 
 def check(stream: Stream, notes: Notes) -> None:

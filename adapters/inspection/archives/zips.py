@@ -142,9 +142,14 @@ def _located(file: BinaryIO, entries: list[Entry], directory: Directory, notes: 
 
 
 def _check_member(entry: Entry, kind: str | None, archive: _Archive, folder: Folder) -> None:
-    if entry.is_folder or (kind in torch_zip.KINDS and torch_zip.is_storage(entry.name)):
+    if entry.is_folder:
         return
     inside = folder.member(entry.name)
+    if kind in torch_zip.KINDS and torch_zip.is_storage(entry.name):
+        # Each look costs a read where the file is far away; a payload needs few bytes.
+        if entry.method == 0 and entry.size <= _HEAD:
+            torch_zip.look_into_storage(archive.open(entry, checked=False), inside)
+        return
 
     def opened() -> Stream:
         """Readers that ignore checksums load the member all the same (CVE-2025-10156)."""

@@ -390,9 +390,11 @@ def test_data_pkl_is_a_pickle_however_it_begins() -> None:
 
 
 def test_tensors_are_not_read_but_all_beside_them_is() -> None:
-    clean = [("a/data.pkl", b"\x80\x02}."), ("a/version", b"3\n"), ("a/data/0", PAYLOAD)]
+    numbers = b"\x80\x04" + bytes(range(256))
+    clean = [("a/data.pkl", b"\x80\x02}."), ("a/version", b"3\n"), ("a/data/0", numbers)]
 
     assert verdict(zipped(clean), "model.pt") == "accept"
+    assert verdict(zipped([*clean, ("a/data/1", PAYLOAD)]), "model.pt") == "reject"
     assert verdict(zipped([*clean, ("a/data/extra", PAYLOAD)]), "model.pt") == "reject"
     assert verdict(zipped([*clean, ("b/c/data/0", PAYLOAD)]), "model.pt") == "reject"
 
@@ -507,3 +509,20 @@ def test_subjects_of_skops_findings_can_be_allowed() -> None:
     subjects = [each.subject for each in judged(data, "m.skops").findings if each.subject]
 
     assert subjects == ["mycompany.models.Net"]
+
+
+def test_what_archives_in_an_archive_promise_is_added_up() -> None:
+    """Each of them alone is just no bomb."""
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.bin", bytes(60 << 20))
+    members = [(f"{number}.zip", inner.getvalue()) for number in range(4)]
+
+    assert "expands to more than" in messages(zipped(members), "m.zip")
+
+
+def test_an_archive_whose_beginning_is_broken_is_still_one_to_those_who_look_at_its_end() -> None:
+    data = b"\0\0" + zipped([("m.pkl", PAYLOAD)])[2:]
+
+    assert verdict(data, "model.bin") == "reject"
+    assert "depends on who opens it" in messages(data, "model.bin")
