@@ -35,6 +35,11 @@ _GADGETS = re.compile(
 )
 _CLASS = re.compile(r"[A-Z][A-Za-z0-9_]*")
 _FUNCTIONS = frozenset({"function", "builtin_function_or_method", "numpy_function", "method"})
+# Those that Keras 2.11 to 2.15 registered without a package of its own.
+_OPTIMIZERS = re.compile(
+    r"Custom>(?:SGD|RMSprop|Adam|AdamW|Adadelta|Adafactor|Adagrad|Adamax|Nadam|Ftrl|Lion"
+    r"|LossScaleOptimizer(?:V3)?)"
+)
 _VALUES = frozenset(
     {"__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__", "__tuple__", "__str__"}
 )
@@ -144,6 +149,8 @@ def _check_name(module: object, name: str, registered: object, notes: Notes) -> 
 
 
 def _custom(registered: str, notes: Notes) -> None:
+    if _OPTIMIZERS.fullmatch(registered):
+        return
     message = f"{notes.place}: it needs the custom class {shown(registered)} to be loaded."
     notes.hold("keras.custom_class", message, subject=registered)
 

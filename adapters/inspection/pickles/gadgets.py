@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Protocol
 
+from adapters.inspection.pickles.import_lists import BARE_CLASSES
 from adapters.inspection.pickles.values import (
     Cut,
     Import,
@@ -36,12 +37,23 @@ _REACHES_OUT = re.compile(
     r"__|\b(?:eval|exec|compile|open|getattr|globals|locals|vars|lambda|import\w*|input|breakpoint)\b"
     r"|\b(?:os|sys|subprocess|builtins|importlib|pickle|shutil|socket|pathlib|ctypes)\s*\."
 )
-_PLAIN_FORMULA = re.compile(r"[\w\s~+\-*:/|^]{1,250}")
+_FORMULA = re.compile(
+    r"(?:[\w\s~+\-*:/|^(),=%<>]|(?<=\d)\.(?=\d)|(?<=\bnp)\.(?=[a-z]\w*\()"
+    r"|'[\w .-]*'|\"[\w .-]*\"){1,250}+"
+)
+# What patsy knows itself, and functions of numbers: nothing else may stand before a bracket.
+_CALLED = re.compile(r"(?:\bnp\.)?[^\W\d]\w*(?=\s*\()|\)\s*\(|['\"]\s*\(")
+_TRANSFORMS = re.compile(
+    r"C|I|Q|Treatment|Sum|Poly|Helmert|Diff|bs|cr|cc|te|center|scale|standardize"
+    r"|np\.(?:abs|cbrt|ceil|clip|cos|exp|expm1|floor|log|log10|log1p|log2|maximum|minimum|power"
+    r"|round|sign|sin|sqrt|square|tan|tanh|where)"
+)
 
 
 def call_rule(module: str, name: str) -> Rule | None:
     """What is to be looked at when this is called."""
-    return _CALLS.get(f"{module}.{name}")
+    full_name = f"{module}.{name}"
+    return _takes_nothing if BARE_CLASSES.fullmatch(full_name) else _CALLS.get(full_name)
 
 
 def _argument(args: Value, index: int) -> Value:
@@ -83,11 +95,21 @@ def _read_file(reports: Reports, function: Import, args: Value) -> None:
 
 
 def _make_class(reports: Reports, _: Import, args: Value) -> None:
+    """A class of the file. The types of None and its like are pickled as calls of ``type``."""
+    only = args[0] if isinstance(args, tuple) and len(args) == 1 else args
+    if only is None or (isinstance(only, Import) and only.name in {"Ellipsis", "NotImplemented"}):
+        return
     """Picklers write the type of None like this, and of two more that have no name."""
     only = args[0] if isinstance(args, tuple) and len(args) == 1 else args
     named = isinstance(only, Import) and only.name in {"Ellipsis", "NotImplemented"}
     if only is not None and not named:
         reports.danger(f"it calls type({rendered_arguments(args)})")
+
+
+def _takes_nothing(reports: Reports, cls: Import, args: Value) -> None:
+    if args != ():
+        name, shown_args = shown(cls.full_name), rendered_arguments(args)
+        reports.danger(f"it calls {name}({shown_args}), which may act on what it is given")
 
 
 def _compute(reports: Reports, function: Import, _: Value) -> None:
@@ -99,7 +121,25 @@ def _load_from_bytes(reports: Reports, _: Import, args: Value) -> None:
     reports.loaded.append(_argument(args, 0))
 
 
+def _rebuild(reports: Reports, function: Import, args: Value) -> None:
+    """A subclass of a tensor: PyTorch calls the function that is given, to make the tensor."""
+    maker = _argument(args, 0)
+    if not isinstance(maker, Import) or not maker.full_name.startswith("torch._utils._rebuild_"):
+        reports.danger(f"it calls {shown(function.full_name)}({rendered_arguments(args)})")
+
+
+def _make_by_base(reports: Reports, function: Import, args: Value) -> None:
+    """It calls ``__new__`` and ``__init__`` of what is given as the base."""
+    if not isinstance(_argument(args, 1), Import):
+        reports.danger(f"it calls {shown(function.full_name)}({rendered_arguments(args)})")
+
+
 _CALLS: dict[str, Rule] = {
+    "copyreg._reconstructor": _make_by_base,
+    "torch._tensor._rebuild_from_type_v2": _rebuild,
+    "transformers.training_args.TrainingArguments": _read_file,
+    "transformers.training_args_seq2seq.Seq2SeqTrainingArguments": _read_file,
+    "accelerate.state.PartialState": _read_file,
     "_codecs.encode": _encode,
     "builtins.str": _compute,
     "numpy._core._ufunc_reconstruct": _import_by_name,
@@ -137,6 +177,8 @@ def watch_state(reports: Reports, cls: Import, state: Value) -> None:
     """What is to be looked at when an instance of this class gets its state."""
     if cls.module.startswith("statsmodels.base.data") and not _plain(state):
         reports.danger(f"it hides the state of {shown(cls.full_name)}, which may hold a formula")
+    if cls.module.startswith("scipy.stats.") and cls.name.endswith("_gen"):
+        _distribution(reports, cls, state)
     if cls.name in {"NDArrayWrapper", "ZNDArrayWrapper"} and "joblib" in cls.module:
         _other_file(reports, state)
 
@@ -161,19 +203,37 @@ def _other_file(reports: Reports, state: Value) -> None:
 def _formula(reports: Reports, value: Value) -> None:
     """statsmodels runs parts of the formula of a model as Python when it loads the model."""
     text = value if isinstance(value, str) else ""
-    harmless = _PLAIN_FORMULA.fullmatch(text) and "__" not in text
+    called = map(_TRANSFORMS.fullmatch, _CALLED.findall(text))
+    harmless = _FORMULA.fullmatch(text) and "__" not in text and all(called)
     if not isinstance(value, str | Cut | Result) or harmless:
         return
     judge = reports.danger if _REACHES_OUT.search(text) else reports.doubt
     judge(f"it may run parts of the formula {rendered(value)} as Python")
 
 
+def _distribution(reports: Reports, cls: Import, state: Value) -> None:
+    """SciPy before 1.6 wrote the arguments of the constructor, and today's reads them still."""
+    if isinstance(state, tuple) and len(state) == 2 and isinstance(state[0], Mapping):
+        state = state[0] if len({key for key, _ in state[0].entries}) > 2 else None
+    if not _plain(state):
+        reports.danger(f"it hides the state of {shown(cls.full_name)}, of which a text is run")
+
+
+# What ``rv_generic`` makes of the names of a distribution's parameters: three functions that
+# give back what they are given.
+_PARSERS = re.compile(
+    r"\s*def _parse_args\(self, (?P<shapes>(?:[A-Za-z]\w*, )*) (?P<given>loc=0(?:, scale=1)?)\):"
+    r"\s+return \((?P=shapes)\), (?P<used>loc, (?:scale|1))"
+    r"\s+def _parse_args_rvs\(self, (?P=shapes) (?P=given), size=None\):"
+    r"\s+return self\._argcheck_rvs\((?P=shapes) (?P=used), size=size\)"
+    r"\s+def _parse_args_stats\(self, (?P=shapes) (?P=given), moments='mv'\):"
+    r"\s+return \((?P=shapes)\), (?P=used), moments\s*"
+)
+
+
 def _template(reports: Reports, value: Value) -> None:
     """The distributions of SciPy run a text of their state."""
-    text = value.head if isinstance(value, Cut) else value
-    if isinstance(text, str) and text.lstrip().startswith("def _parse_args(self, "):
-        reports.doubt("it has a distribution of SciPy, which runs a text of the file as Python")
-    else:
+    if not isinstance(value, str) or not _PARSERS.fullmatch(value):
         reports.danger(
             f"it runs {rendered(value)} as Python, as the text of a distribution of SciPy"
         )

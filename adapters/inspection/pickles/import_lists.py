@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 
@@ -166,7 +167,11 @@ ALLOWED = FUNCTIONS.union(
         "sklearn.externals.joblib.numpy_pickle",
         "NumpyArrayWrapper NDArrayWrapper ZNDArrayWrapper",
     ),
+    _names("joblib.memory", "Memory"),
     _names("sklearn.utils._bunch", "Bunch"),
+    _names("hdbscan.dist_metrics", "newObj"),
+    _names("hdbscan._hdbscan_linkage", "newObj"),
+    _names("statsmodels.tsa.deterministic", "DeterministicProcess"),
     _names("sklearn.neighbors._kd_tree", "newObj"),
     _names("sklearn.neighbors._ball_tree", "newObj"),
     _names("sklearn.neighbors.kd_tree", "newObj"),
@@ -186,8 +191,6 @@ ALLOWED = FUNCTIONS.union(
     _names("sklearn.compose._column_transformer", "make_column_selector"),
     _names("scipy.interpolate._interpolate", "interp1d"),
     _names("scipy.interpolate.interpolate", "interp1d"),
-    _names("scipy.special._ufuncs", "expit logit erf erfc gammaln digamma boxcox boxcox1p"),
-    _names("scipy._lib.array_api_compat.numpy._aliases", "asarray"),
     _names("pandas._libs.internals", "_unpickle_block BlockManager"),
     _names("pandas.core.internals.managers", "BlockManager SingleBlockManager"),
     _names("pandas.core.internals.blocks", "new_block new_block_2d"),
@@ -208,7 +211,6 @@ ALLOWED = FUNCTIONS.union(
     _names("torch.utils.hooks", "RemovableHandle"),
     _names("torch._tensor", "Tensor _rebuild_from_type_v2"),
     _names("torch._C", "Generator"),
-    _names("torch._C._nn", "gelu silu elu leaky_relu softplus hardtanh"),
     _names("torch.storage", "UntypedStorage TypedStorage _load_from_bytes"),
     _names("torch.serialization", "_get_layout"),
     _names("torch.nn.parameter", "Parameter Buffer UninitializedParameter UninitializedBuffer"),
@@ -232,34 +234,40 @@ ALLOWED = FUNCTIONS.union(
 _FUNCTION = r"[a-z]\w*"
 ALLOWED_BELOW: dict[str, str] = {
     # Functions that models keep to call them with data: uses.py sees to it that nothing else does.
-    "math": _FUNCTION,
-    "numpy": _FUNCTION,
+    "builtins": r"str\.(?:capitalize|casefold|lower|[lr]?strip|r?split|splitlines|title|upper)",
+    "numpy": rf"{_FUNCTION}|ndarray\.(?:astype|copy|flatten|mean|ravel|reshape|squeeze|sum)",
     "scipy.special": _FUNCTION,
-    "scipy.stats": _FUNCTION,
+    "scipy.stats": rf"(?!rv_){_FUNCTION}(?<!_gen)",
+    "scipy.interpolate": r"interp1d\._call_\w+",
     "scipy.spatial.distance": _FUNCTION,
     "scipy.linalg": _FUNCTION,
     "scipy.signal": _FUNCTION,
-    "scipy.sparse": _FUNCTION,
+    "scipy.sparse": rf"{_FUNCTION}|_[a-z]{{3}}_(?:matrix|array)",
     "scipy._lib._sparse": _FUNCTION,
     "scipy._lib.array_api_compat": _FUNCTION,
     "pandas.core.dtypes": _FUNCTION,
     "pandas.core.reshape": _FUNCTION,
     "pandas.core.tools": _FUNCTION,
     "sklearn": rf"_?{_FUNCTION}|__pyx_unpickle_[A-Z]\w*",
+    "torch._C": rf"_VariableFunctions(?:Class)?(?:\.{_FUNCTION})?",
     "torch._C._nn": _FUNCTION,
     "torch.amp.grad_scaler": r"_refresh_\w+",
+    "gensim": r"call_on_class_only|identity|df2idf|\w+_scorer",
+    "statsmodels.tsa.exponential_smoothing": r"_ets_smooth_\w+|ETSModel\.\w+",
+    "lifelines.fitters": r"[A-Z]\w+Fitter\.\w+",
     "torch.nn.functional": _FUNCTION,
+    "torch.nn.modules": r"Lazy\w+\._(?:infer_parameters|lazy_load_hook)",
+    "torch.optim.lr_scheduler": r"CyclicLR\._\w+_scale_fn",
     "torch.nn.init": _FUNCTION,
     # Reconstructors, and classes beside those of ML_CLASSES.
     "scipy.stats._continuous_distns": r"[a-z]\w*_gen",
-    "scipy.stats._discrete_distns": r"[a-z]\w*_gen",
+    "scipy.stats._discrete_distns": r"[a-z]\w*_gen(?:\._(?:entropy|[cp][dp]f_single))?",
     "numpy.polynomial": r"[A-Z][a-zE]+",
     "scipy": r"__pyx_unpickle_[A-Z]\w*",
     "pandas": r"__pyx_unpickle_[A-Z]\w*|[A-Z]\w+(?:Index|Dtype|Array)|_new_[A-Z]\w+",
     "torch._utils": r"_rebuild_\w+",
     "numpy.random": r"_?[A-Z][A-Za-z0-9]+|__pyx_unpickle_[A-Z]\w*",
     "numpy.dtypes": r"[A-Z][A-Za-z0-9]+",
-    "scipy.sparse": r"_?[a-z]{3}_(?:matrix|array)",
     "statsmodels.tsa.statespace": r"[cdsz][A-Z]\w+",
     "statsmodels.genmod.families": r"[A-Z]\w+",
     "transformers.activations": r"[A-Z]\w+",
@@ -290,7 +298,11 @@ ML_CLASSES = (
     r"feature_engine\.(?!datasets)",
     r"hdbscan\.",
     r"umap\.umap_$",
-    r"lifelines\.(?:fitters|utils)\.",
+    r"lifelines\.(?:fitters|utils)\b",
+    r"gensim\.(?:models|corpora|similarities)\.",
+    r"mapie\.",
+    r"river\.(?!datasets|cli|checks)",
+    r"sksurv\.(?!datasets)",
     r"mlxtend\.(?:classifier|regressor|feature_selection|preprocessing|cluster)\.",
     r"ngboost\.",
     r"pyod\.models\.",
@@ -312,19 +324,15 @@ DENIED_PARTS = _words(
 """Parts of the names of modules in ML packages which load, run or fetch something."""
 
 # dill names the globals of the program like this.
+BARE_CLASSES = re.compile(
+    r"scipy\.stats\._\w+\.(?:rv_\w+|\w+_gen)|torch\.nn\.parallel\.data_parallel\.DataParallel"
+    r"|torch\.utils\.data\.dataset\.\w+|joblib\.memory\.Memory"
+)
+"""Classes whose constructors call methods of what they are given; picklers give them nothing."""
+
 HELD = frozenset({("__builtin__", "__main__"), ("builtins", "__main__")})
 ATTRIBUTES = frozenset({("zoneinfo.ZoneInfo", "_unpickle")})
 """What may be taken by ``getattr`` and called: a class and its attribute."""
-
-METHODS = {
-    "builtins.str": r"capitalize|casefold|lower|lstrip|rstrip|split|splitlines|strip|title|upper",
-    "numpy.ndarray": r"astype|copy|flatten|max|mean|min|ravel|reshape|squeeze|std|sum|transpose",
-    "scipy.interpolate._interpolate.interp1d": r"_call_\w+",
-    "scipy.interpolate.interpolate.interp1d": r"_call_\w+",
-    "torch._C._VariableFunctionsClass": _FUNCTION,
-    "torch._C._VariableFunctions": _FUNCTION,
-}
-"""Methods, by their class, that models keep to call them with data."""
 
 CODE_CARRIERS = frozenset({"cloudpickle", "dill"})
 CODE_CARRYING = _words(

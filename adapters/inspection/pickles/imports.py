@@ -40,6 +40,7 @@ _DUNDER = re.compile(r"__\w*__")
 _MAIN = frozenset({"__main__", "__mp_main__"})
 # CapWords, perhaps private, perhaps with a suffix as in "Tree_v2"; or a short word in capitals.
 _CLASS = re.compile(r"_?(?:[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*|[A-Z][A-Z0-9]{0,7})(?:_\w{1,4})?")
+_METHOD = re.compile(r"_?[a-z]\w*")
 _ACTIVE_CLASS = re.compile(
     r"(?:File|Reader|Writer|Loader|Saver|Store|Memory|Parallel|Server|Client|Runner|Process|Popen"
     r"|Executor|Thread|Launcher|Downloader|Fetcher|DataSource|Shell|Interpreter|Compiler|Debugger"
@@ -48,6 +49,12 @@ _ACTIVE_CLASS = re.compile(
     r"|Booster|InnerPredictor|GraphModule|Tracer|Visualizer|ArgumentParser|EvalFactor|EvalEnvironment"
     r"|(?:Code|Function|Method|Module|Lambda)Type)"
     r"(?:_\w*)?$"
+)
+# Functions that are never kept to be called with data: they read, write, run or change something.
+_ACTIVE_FUNCTION = re.compile(
+    r"(?:\w*_)?(?:open\w*|\w*file|load\w*|save\w*|dump\w*|reads?|write\w*|exec\w*|eval|import\w*"
+    r"|\w*memmap|fetch\w*|download\w*|spawn\w*|system|main|tests?|show|register|hook|patch|plugin"
+    r"|source|setup|set|seterr\w*|clone|module|newdoc|docstring|builder?)(?:_\w*)?"
 )
 _ML_CLASSES = re.compile("|".join(ML_CLASSES))
 _ML_PACKAGES = frozenset(
@@ -101,16 +108,28 @@ def _judge_other(module: str, name: str, top: str) -> Trust:
         return Trust.UNKNOWN if name in CODE_CARRYING else Trust.DANGEROUS
     if "." in name:
         nested = all(_CLASS.fullmatch(part) for part in name.split("."))
-        return Trust.UNKNOWN if nested else Trust.DANGEROUS
+        return Trust.UNKNOWN if nested or _is_method(module, name) else Trust.DANGEROUS
     return _judge_model_code(module, name) if top in _ML_PACKAGES else Trust.UNKNOWN
+
+
+def _is_method(module: str, name: str) -> bool:
+    """Whether it is an attribute of a class that is known to be harmless."""
+    owner, _, last = name.rpartition(".")
+    return (
+        "." not in owner
+        and bool(_METHOD.fullmatch(last))
+        and (judge_import(module, owner) is Trust.ALLOWED)
+    )
 
 
 def _below(module: str, name: str) -> bool:
     path = module
     while path:
         pattern = ALLOWED_BELOW.get(path)
-        known = pattern and re.fullmatch(pattern, name) and name not in GADGET_NAMES
-        if known and not _denied(module):
+        last = name.rpartition(".")[2]
+        known = pattern and re.fullmatch(pattern, name) and last not in GADGET_NAMES
+        known = known and not _ACTIVE_FUNCTION.fullmatch(last)
+        if known and (path == module or not _denied(module)):
             return True
         path = path.rpartition(".")[0]
     return False
@@ -128,6 +147,8 @@ def _denied(module: str) -> bool:
 
 
 def _judge_model_code(module: str, name: str) -> Trust:
+    if module == "joblib._store_backends" and _CLASS.fullmatch(name):
+        return Trust.UNKNOWN  # where a model that was told to cache its steps keeps them
     if _denied(module) or module.startswith("joblib"):
         return Trust.DANGEROUS
     if _ML_CLASSES.match(module) and _CLASS.fullmatch(name) and not _ACTIVE_CLASS.search(name):

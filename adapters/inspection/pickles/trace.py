@@ -196,21 +196,34 @@ class Trace:
         if not isinstance(args, tuple) or len(args) < 2 or not isinstance(args[1], str):
             return None
         owner, name = args[:2]
-        if function.full_name == "builtins.getattr" and isinstance(owner, Import):
-            if len(args) == 2 and (owner.full_name, name) in ATTRIBUTES:
-                return Import(owner.module, f"{owner.name}.{name}", Trust.ALLOWED)
-        elif function.full_name == "builtins.setattr" and isinstance(owner, Result):
+        if function.full_name == "builtins.getattr" and len(args) == 2:
+            return self._method(owner, name)
+        if function.full_name == "builtins.setattr" and isinstance(owner, Result):
             origin = owner.origin
             if origin and _carries_code(origin) and origin.name in CLASS_MAKERS:
                 return Result(None)
         return None
+
+    def _method(self, owner: Value, name: str) -> Import | None:
+        """A method of a known-harmless class: bound to an instance, or as it stands in the class,
+        as picklers write it before protocol 4."""
+        cls = owner.origin if isinstance(owner, Result) else owner
+        if not isinstance(cls, Import):
+            return None
+        if cls.trust is not Trust.ALLOWED and not (cls is owner and name[:1].isupper()):
+            return None  # classes within a class are as little known as that
+        if cls is owner and (cls.full_name, name) in ATTRIBUTES:
+            return Import(cls.module, f"{cls.name}.{name}", Trust.ALLOWED)
+        if judge_import(cls.module, f"{cls.name}.{name}") is Trust.DANGEROUS:
+            return None
+        return self.imported(cls.module, f"{cls.name}.{name}", mapped=False)
 
     def _made(self, cls: Value, args: Value) -> Import | Result:
         if not isinstance(cls, Import):
             return self.called(cls, args)
         if cls.full_name in CALLED_ONLY:
             cls.cleared += 1
-        return Result(cls, args)
+        return Result(cls)
 
     def built(self, instance: Value, state: Value) -> None:
         """The state that an instance is given.

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from adapters.inspection.pickles.import_lists import FUNCTIONS
+from adapters.inspection.pickles.import_lists import ATTRIBUTES, FUNCTIONS
 from adapters.inspection.pickles.imports import Trust, is_listed
 from adapters.inspection.pickles.values import Import, Result, Value
 
@@ -29,7 +29,7 @@ CALLED_ONLY = frozenset(
 """What is looked at where it is called, so that it must not be used in any other way."""
 
 _PUTS_TOGETHER = re.compile(
-    r"_*(?:[a-z]*[A-Z]|rebuild_|pyx_unpickle_|new_|[a-z]{3}_(?:matrix|array)$)"
+    r"_*(?:[a-z]*[A-Z]|rebuild_|pyx_unpickle_|new_|[a-z]{3}_(?:matrix|array)$|\w+_gen$)"
 )
 _OF_THE_CLASS = re.compile(r"_*(?:[A-Z]|reconstruct|mareconstruct|new|pyx_|\w+_ctor|partial|dtype)")
 _LISTS = frozenset({"deque", "FrozenList", "list", "set"})
@@ -46,6 +46,10 @@ _SPECIAL = re.compile(r"__\w*__")
 
 def is_only_named(function: Import) -> bool:
     """Whether picklers name it and never call it."""
+    _, dot, last = function.name.rpartition(".")
+    if dot and function.trust is not Trust.DANGEROUS:
+        attribute = (function.full_name.removesuffix(f".{last}"), last) in ATTRIBUTES
+        return not attribute and not _PUTS_TOGETHER.match(last)
     if function.trust is not Trust.ALLOWED:
         return False
     if is_listed(function.module, function.name):

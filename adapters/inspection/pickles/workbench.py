@@ -12,6 +12,9 @@ HEAD = 80
 """Bytes that are kept of what is long."""
 _SHORT = 256
 _SHORTEST = 64
+# The text of a distribution of SciPy is looked at as a whole.
+_PARSERS = b"\ndef _parse_args(self, "
+_LONGEST_PARSERS = 1000
 _MUCH_TEXT = 16 << 20
 _LONGEST_LINE = 4096
 _MOST_MARKS = 10_000
@@ -51,6 +54,8 @@ class Workbench:
             self._stream.skip(count)
             return OPAQUE
         most = _SHORTEST if much else _SHORT
+        if count <= _LONGEST_PARSERS and self._stream.peek(len(_PARSERS)) == _PARSERS:
+            most = _LONGEST_PARSERS
         data = self._data(count, most)
         if isinstance(data, Cut):
             return Cut(cast("bytes", data.head).decode(encoding, "replace"), count)

@@ -45,7 +45,8 @@ DANGEROUS = """
     requests get|requests.api get|aiohttp.client ClientSession|yaml unsafe_load|paramiko SSHClient
     jinja2 Template|numexpr evaluate|psutil Popen|sh bash|cffi FFI|pytest main
     dill loads|dill._dill loads|dill._dill _get_attr|dill._dill _eval_repr|cloudpickle loads
-    joblib load|joblib dump|joblib.memory Memory|joblib.parallel Parallel|joblib.externals.loky x
+    joblib load|joblib dump|joblib.memory MemorizedFunc|joblib.parallel Parallel
+    joblib.externals.loky x
     numpy load|numpy loadtxt|numpy fromfile|numpy memmap|numpy.core.memmap memmap
     numpy.testing._private.utils runstring|numpy.f2py.crackfortran getlincoef
     numpy.distutils.exec_command exec_command|numpy.ctypeslib load_library|numpy.lib.npyio load
@@ -62,12 +63,14 @@ DANGEROUS = """
     torch.utils.cpp_extension load|torch.distributed.elastic x|torch.multiprocessing spawn
     torch.storage UntypedStorage.from_file|transformers pipelines.pipeline|xgboost.testing x
     mycompany __init__|mycompany.models os.system|mycompany.models __builtins__|mycompany Popen
-    mycompany.tools system|mycompany.models Net.forward|sklearn.svm SVC.fit|__main__ __loader__
+    mycompany.tools system|mycompany.models Net.forward|sklearn.svm SVC.__init__|__main__ __loader__
     OS system|Os system|BUILTINS eval|ｏｓ system|Posix system
     os.  system|. system||os |os|a-b c|numpy..core x
 """
 ALLOWED = """
     sklearn.ensemble._forest RandomForestClassifier|sklearn.tree._tree Tree|sklearn.svm SVC
+    sklearn.utils.validation check_array|scipy.stats._continuous_distns norm_gen|re _compile
+    builtins str.lower|numpy percentile|torch._C _VariableFunctionsClass.relu
     sklearn.pipeline Pipeline|sklearn.neighbors._kd_tree newObj|sklearn.metrics._scorer _Scorer
     sklearn._loss._loss __pyx_unpickle_CyHalfBinomialLoss|sklearn.metrics._classification f1_score
     numpy ndarray|numpy dtype|numpy.core.multiarray _reconstruct|numpy._core.multiarray scalar
@@ -87,7 +90,7 @@ ALLOWED = """
 UNKNOWN = """
     __main__ MyModel|__main__ Outer.Inner|mycompany Net|mycompany.models Net|model build_model
     cloudpickle.cloudpickle _make_function|cloudpickle.cloudpickle subimport|dill._dill _create_type
-    sklearn.utils.validation check_array|scipy.stats._continuous_distns norm_gen
+    sklearn.svm SVC.fit|scipy.stats._distn_infrastructure rv_sample
     statsmodels.distributions.discrete DiscretizedCount|torch.utils.data DataLoader
     transformers.models.rag.retrieval_rag LegacyIndex|pandas HDFStore|pandas ExcelWriter
     transformers.models.transfo_xl.tokenization_transfo_xl TransfoXLTokenizer|оs system_

@@ -160,11 +160,15 @@ def test_all_dangerous_imports_are_listed() -> None:
         (b"\x80\x02NQ)R.", "an earlier call returned"),
         (b"cbuiltins\ntype\n(S'X'\n)}tR.", "type('X', (), {})"),
         (b"cnumpy.core\n_ufunc_reconstruct\n(S'os'\nS'system'\ntR.", "os.system"),
-        (b"cbuiltins\ngetattr\n(csklearn.svm\nSVC\nS'fit'\ntR.", "builtins.getattr"),
+        (b"cbuiltins\ngetattr\n(csklearn.svm\nSVC\nS'__init__'\ntR.", "builtins.getattr"),
+        (b"cbuiltins\ngetattr\n(csklearn.svm\nSVC\nS'fit'\ntR)R.", "SVC.fit(), which no pickler"),
+        (b"cbuiltins\ngetattr\n(cbuiltins\nstr\nS'lower'\ntR(S'A'\ntR.", "str.lower('A'), which"),
+        (b"cbuiltins\ngetattr\n(cbuiltins\nstr\nS'format'\ntR.", "builtins.getattr"),
+        (b"cjoblib.memory\nMemory\n(S'/tmp/x'\ntR.", "joblib.memory.Memory('/tmp/x')"),
         (
             (
                 b"cbuiltins\ngetattr\np0\n(czoneinfo\nZoneInfo\nS'_unpickle'\ntR0"
-                b"g0\n(csklearn.svm\nSVC\nS'fit'\ntR."
+                b"g0\n(csklearn.svm\nSVC\nS'__call__'\ntR."
             ),
             "builtins.getattr",
         ),
