@@ -20,7 +20,7 @@ from domain.validation import (
     Validation,
     Verdict,
 )
-from domain.values import MAX_INTEGER, FilePath, VersionNumber, check_actor, check_text
+from domain.values import MAX_INTEGER, MAX_NAME, FilePath, VersionNumber, check_actor, check_text
 
 _MOST_FACTS = 1000
 
@@ -159,6 +159,8 @@ def read_facts(facts: dict[str, object]) -> Facts:
     """
     if len(facts) > _MOST_FACTS:
         wrong(f"more than {_MOST_FACTS} facts")
+    if any(len(key) > MAX_NAME for key in facts):
+        wrong("a fact has an endless name")
     return {short(key): _read_fact(value) for key, value in facts.items()}
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from domain.validation import Coverage, Facts, FactValue, FileReport, Finding, Severity
-from domain.values import FilePath
+from domain.values import MAX_NAME, FilePath
 
 FRAME = struct.Struct("!cI")
 """Before every message: its kind, and the bytes that follow."""
@@ -122,7 +122,7 @@ def _finding(told: Any, path: FilePath) -> Finding:
 def _facts(told: Any) -> Facts:
     if not isinstance(told, dict) or len(told) > _MOST_FACTS:
         raise Nonsense("no facts")
-    return {_text(key): _value(value) for key, value in told.items() if _storable(value)}
+    return {_text(key)[:MAX_NAME]: _value(fact) for key, fact in told.items() if _storable(fact)}
 
 
 def _storable(value: Any) -> bool:

@@ -36,6 +36,12 @@ def test_a_fact_that_no_database_holds_is_refused(fact: str) -> None:
         read_facts({"fact": json.loads(fact)})
 
 
+def test_a_fact_has_a_name_that_an_index_takes() -> None:
+    assert read_facts({"n" * 250: 1}) == {"n" * 250: 1}
+    with pytest.raises(InvalidExport):
+        read_facts({"n" * 251: 1})
+
+
 def test_the_status_is_never_read_but_follows_from_the_judgement() -> None:
     held = {**ACCEPTED, "verdict": "review", "status": "ready"}
     assert read_validation(Fields(ACCEPTED)).status is Status.READY
