@@ -8,6 +8,7 @@ import os
 import pickle
 import signal
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -19,12 +20,14 @@ import pytest
 from entrypoints.container import build_container, migrate
 from entrypoints.http.app import create_app
 from entrypoints.settings import Settings
+from tests.support.corpus import CORPUS
 from tests.support.publishing import publish, safetensors
 from tests.support.server import Server, running_server
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 CLIENTS = 48
+HELD = (CORPUS / "attacks/main_class.pkl").read_bytes()
 
 
 def slow_pickle(number: int) -> bytes:
@@ -63,6 +66,42 @@ def test_many_who_publish_at_once_wait_in_line(tmp_path: Path) -> None:
         assert {reply.status_code for reply in replies} == {201}
         numbers = sorted(reply.json()["version"] for reply in replies)
         assert numbers == list(range(2, CLIENTS + 2))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    settings = {"validation_policy": "standard"}
+    if request.param == "postgres":
+        settings["database_url"] = request.getfixturevalue("migrated_postgres_url")
+    with running_server(tmp_path, **settings) as running:
+        yield running
+
+
+def test_no_alias_points_at_what_is_rejected_at_the_same_time(server: Server) -> None:
+    with server.client() as client, ThreadPoolExecutor(4) as threads:
+        publish(client, "m", {"m.pkl": HELD}, create_model=True)
+        version, alias = "/api/v1/models/m/versions/1", "/api/v1/models/m/aliases/champion"
+
+        def review(decision: str) -> int:
+            body = {"decision": decision, "reason": "It was read."}
+            return client.post(f"{version}/review", json=body).status_code
+
+        def point() -> int:
+            return client.put(alias, json={"version": 1}).status_code
+
+        outcomes = set()
+        for _ in range(20):
+            assert review("accept") == 200
+            tasks = [threads.submit(point), threads.submit(review, "reject")]
+            outcomes.add(outcome := tuple(task.result() for task in tasks))
+            found = client.get(version).json()
+            assert (found["status"], found["aliases"]) in [
+                ("rejected", []),
+                ("ready", ["champion"]),
+            ]
+            assert outcome in {(201, 409), (409, 200)}
+            client.delete(alias)
+        print(outcomes)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
