@@ -11,7 +11,9 @@ from __future__ import annotations
 import builtins
 import json
 import re
+from base64 import b64decode
 from collections.abc import Iterator
+from contextlib import suppress
 
 from adapters.inspection.pickles import Trust, judge_import
 from adapters.inspection.report import Notes, shown
@@ -32,6 +34,22 @@ _GADGETS = re.compile(
     r"|(?:de)?serialize\w*|get_registered_object|func_load|func_dump|from_config|import_module"
     r"|load_img|save_img|\w*_from_directory|set_\w+|eval|exec|open|system|popen|py_function"
     r"|numpy_function|run_functions_eagerly"
+)
+# Modules of Python that modules of Keras import, and could be reached through.
+_REACHED = frozenset(
+    {
+        "builtins",
+        "code",
+        "ctypes",
+        "importlib",
+        "inspect",
+        "io",
+        "marshal",
+        "os",
+        "pickle",
+        "shutil",
+    }
+    | {"socket", "subprocess", "sys", "tarfile", "tempfile", "types", "urllib", "zipfile", "runpy"}
 )
 _CLASS = re.compile(r"[A-Z][A-Za-z0-9_]*")
 _FUNCTIONS = frozenset({"function", "builtin_function_or_method", "numpy_function", "method"})
@@ -161,8 +179,9 @@ def _check_import(module: str, name: str, notes: Notes) -> None:
     parts = [each for each in module.split(".") if each != "src"]
     if parts[:2] == ["tensorflow", "keras"]:
         parts = parts[1:]
-    if parts[0] not in _PACKAGES:
-        trust = judge_import(module, name)
+    reached = next((index for index, part in enumerate(parts) if part in _REACHED), 0)
+    if parts[0] not in _PACKAGES or reached:
+        trust = judge_import(".".join(parts[reached:]), name)
     elif _GADGETS.fullmatch(name):
         _gadget(module, name, notes)
         return
@@ -189,8 +208,8 @@ def _check_layer(name: str, config: dict[str, object], notes: Notes) -> None:
         _reads(vocabulary, notes)
     if name == "TFSMLayer":
         _reads(str(config.get("filepath")), notes)
-    elif name == "TorchModuleWrapper" and isinstance(config.get("module"), str):
-        _check_torch_module(str(config["module"]), notes)
+    elif name == "TorchModuleWrapper" and "module" in config:
+        _check_torch_module(config["module"], notes)
     elif name in {"TFOpLambda", "SlicingOpLambda"}:
         function = str(config.get("function", ""))
         if _TF_FUNCTION.search(function):
@@ -205,10 +224,14 @@ def _reads(path: str, notes: Notes) -> None:
     (notes.refuse if outside else notes.hold)("keras.reads_file", message)
 
 
-def _check_torch_module(module: str, notes: Notes) -> None:
+def _check_torch_module(module: object, notes: Notes) -> None:
     """A whole torch module, pickled, as text: loading it is loading a pickle."""
+    if isinstance(module, dict) and isinstance(module.get("config"), dict):
+        module = module["config"].get("value")
     message = f"{notes.place}: a TorchModuleWrapper holds a pickle that is read when it is loaded."
     notes.hold("keras.torch_module", message)
     inside = notes.member("TorchModuleWrapper")
-    data = module.encode("latin-1", "replace")
-    notes.inspect(Stream.of_bytes(data), "module.pt", inside)
+    text = module.encode("latin-1", "replace") if isinstance(module, str) else b""
+    with suppress(ValueError):
+        text = b64decode(text, validate=True)
+    notes.inspect(Stream.of_bytes(text), "module.pt", inside)
