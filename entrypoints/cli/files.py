@@ -51,6 +51,8 @@ _CHUNK = 1 << 20
 
 # --- publish ------------------------------------------------------------------------------------
 
+_HELD = " It is held until somebody reviews it: its files are not served."
+
 
 def publish(
     name: Name,
@@ -104,7 +106,8 @@ def publish(
     pointing = ", ".join(f"@{name}" for name in aliases if name in record.aliases)
     at = f"{record.model}@{record.version}{f' ({pointing})' if pointing else ''}"
     what = f"{plural(len(record.files), 'file')}, {size(record.size)}{again}"
-    emit(record, f"Published {at}: {what}.", json=json)
+    held = "" if record.status == "ready" else _HELD
+    emit(record, f"Published {at}: {what}.{held}", json=json)
 
 
 def find_files(sources: Sequence[Path]) -> Iterator[tuple[FilePath, Path]]:

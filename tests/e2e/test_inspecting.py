@@ -100,6 +100,9 @@ def test_a_held_version_is_accepted_and_then_downloaded(tmp_path: Path) -> None:
     assert document(tmp_path, "download", "net@1", code=4)["code"] == "version.quarantined"
     problem = document(tmp_path, "alias", "set", "net", "champion", "1", code=4)
     assert problem["code"] == "version.quarantined"
+    assert (
+        "It is held until somebody reviews it" in call(tmp_path, "publish", "net", UNKNOWN).stdout
+    )
     command = ("review", "net@1", "accept", "--user", "eve", "--reason", "We wrote it.")
     assert call(tmp_path, *command).stdout == "net@1 is ready.\n"
     shown = call(tmp_path, "show", "net@1").stdout
@@ -125,3 +128,21 @@ def test_rescan_tells_what_a_new_policy_makes_of_stored_versions(tmp_path: Path)
     assert [version["version"] for version in listed] == [1]
     found = document(tmp_path, "list", "net", "--filter", "facts.parameters > 500")["items"]
     assert [version["version"] for version in found] == [2]
+
+
+def test_an_export_of_strangers_is_held_until_it_is_judged_here(tmp_path: Path) -> None:
+    there, here = tmp_path / "there", tmp_path / "here"
+    there.mkdir()
+    here.mkdir()
+    for file in (ATTACK, MODEL):
+        call(there, "publish", "net", file, "--create-model", validation_policy="report")
+    call(there, "export", tmp_path / "export")
+    call(here, "import", tmp_path / "export", "--distrust")
+
+    def statuses() -> list[tuple[int, str]]:
+        items = document(here, "list", "net")["items"]
+        return [(version["version"], version["status"]) for version in items]
+
+    assert statuses() == [(2, "quarantined"), (1, "quarantined")]
+    assert "net@1: review -> reject" in call(here, "rescan", code=9).stdout
+    assert statuses() == [(2, "ready"), (1, "quarantined")]
