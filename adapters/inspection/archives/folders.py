@@ -41,7 +41,7 @@ _RAW = re.compile(
     r"""
       (?:^|/)Data/com\.apple\.CoreML/(?:.*/)?weights/[^/]+\.bin$
     | (?:^|/)(?:fingerprint|keras_metadata)\.pb$
-    | (?:^|/)(?:__MACOSX/(?:.*/)?\._[^/]+|\.DS_Store)$
+    | (?:^|/)(?:\._[^/]+|\.DS_Store)$
     | (?:^|/)variables/variables\.(?:index|data-\d{5}-of-\d{5})$
     """,
     re.VERBOSE,

@@ -159,6 +159,8 @@ def _check_member(stream: Stream, whole: BinaryIO | None, header: _Header, folde
     kind, name = header.kind, header.name
     start = stream.tell()
     padded = -(-header.size // _BLOCK) * _BLOCK
+    if kind == _FOLDER and name in {".", "./"} and not header.size:
+        return  # what "tar -C model ." begins with
     folder.enter(name, folder=kind == _FOLDER)
     if kind in _FILES and not folder.hopeless:
         folder.inspect(name, _opener(stream, whole, start, header.size))

@@ -98,6 +98,11 @@ _BUILTIN_TYPES = """
     bool bytearray bytes complex dict float frozenset int list long object range set slice str
     tuple unicode xrange Ellipsis NotImplemented NoneType type
 """
+_TYPE_HINTS = """
+    Any AnyStr Callable ClassVar DefaultDict Deque Dict Final FrozenSet Generator Generic Iterable
+    Iterator List Literal Mapping MutableMapping MutableSequence NamedTuple Optional OrderedDict
+    Sequence Set Tuple Type Union
+"""
 _BUILTIN_FUNCTIONS = "abs all any divmod hash len max min pow round sorted sum"
 
 
@@ -110,6 +115,8 @@ FUNCTIONS = frozenset[tuple[str, str]]().union(
     _names("__builtin__", _BUILTIN_FUNCTIONS),
     _names("numpy", _NUMPY_UFUNCS),
     _names("torch", _TORCH_FUNCTIONS),
+    _names("typing", _TYPE_HINTS),
+    _names("inspect", "_empty"),
 )
 """Those of :data:`ALLOWED` that objects keep to call them later: loading calls none of them."""
 
@@ -292,6 +299,7 @@ ML_CLASSES = (
     r"torch\.(?:amp|cuda\.amp)\.grad_scaler$",
     r"torchvision\.(?:models|ops|transforms)\.",
     r"timm\.(?:models|layers)\.",
+    r"ultralytics\.nn\.(?:modules\.\w+|tasks)$",
     r"transformers\.models\.\w+\.(?:modeling|configuration)_\w+$",
     r"transformers\.(?:modeling_outputs|pytorch_utils)$",
     r"category_encoders\.",

@@ -113,13 +113,12 @@ def _judge_other(module: str, name: str, top: str) -> Trust:
 
 
 def _is_method(module: str, name: str) -> bool:
-    """Whether it is an attribute of a class that is known to be harmless."""
+    """Whether it is a method of a class that is not known to be dangerous, to be named only."""
     owner, _, last = name.rpartition(".")
-    return (
-        "." not in owner
-        and bool(_METHOD.fullmatch(last))
-        and (judge_import(module, owner) is Trust.ALLOWED)
-    )
+    if "." in owner or not _METHOD.fullmatch(last):
+        return False
+    trust = judge_import(module, owner)
+    return trust is Trust.ALLOWED or (trust is Trust.UNKNOWN and bool(_CLASS.fullmatch(owner)))
 
 
 def _below(module: str, name: str) -> bool:

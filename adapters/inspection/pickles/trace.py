@@ -193,25 +193,28 @@ class Trace:
 
     def _attribute(self, function: Import, args: Value) -> Import | Result | None:
         """What the few harmless uses of ``getattr`` and ``setattr`` give."""
-        if not isinstance(args, tuple) or len(args) < 2 or not isinstance(args[1], str):
+        if not isinstance(args, tuple) or len(args) < 2:
             return None
         owner, name = args[:2]
-        if function.full_name == "builtins.getattr" and len(args) == 2:
-            return self._method(owner, name)
+        if function.full_name == "_operator.getitem" and isinstance(owner, Import):
+            return Result(owner) if owner.module == "typing" else None
+        if not isinstance(name, str):
+            return None
+        if function.full_name == "builtins.getattr":
+            return self._method(owner, name) if len(args) == 2 else _setter_of_dill(args)
         if function.full_name == "builtins.setattr" and isinstance(owner, Result):
             origin = owner.origin
-            if origin and _carries_code(origin) and origin.name in CLASS_MAKERS:
+            filled = name == "cell_contents" and origin and origin.name == "_create_cell"
+            if origin and _carries_code(origin) and (filled or origin.name in CLASS_MAKERS):
                 return Result(None)
         return None
 
     def _method(self, owner: Value, name: str) -> Import | None:
-        """A method of a known-harmless class: bound to an instance, or as it stands in the class,
-        as picklers write it before protocol 4."""
+        """A method, bound to an instance, or as it stands in the class, or a class within a class,
+        as picklers write them before protocol 4."""
         cls = owner.origin if isinstance(owner, Result) else owner
         if not isinstance(cls, Import):
             return None
-        if cls.trust is not Trust.ALLOWED and not (cls is owner and name[:1].isupper()):
-            return None  # classes within a class are as little known as that
         if cls is owner and (cls.full_name, name) in ATTRIBUTES:
             return Import(cls.module, f"{cls.name}.{name}", Trust.ALLOWED)
         if judge_import(cls.module, f"{cls.name}.{name}") is Trust.DANGEROUS:
@@ -303,6 +306,23 @@ class Trace:
             count = min(count * length, 1 << 62)
         kind = pid[1].name if isinstance(pid[1], Import) else "?"
         self.tensors[str(pid[2])[:64], offset, count] = kind
+
+
+def _setter_of_dill(args: tuple[Value, ...]) -> Import | None:
+    """``setattr``, the default of an attribute that dill lacks where it is as old as Python 2."""
+    module, name, default = args[:3]
+    if not isinstance(module, Import) or not isinstance(default, Import):
+        return None
+    if (module.full_name, name, default.full_name) != (
+        "dill._dill",
+        "_setattr",
+        "builtins.setattr",
+    ):
+        return None
+    module.cleared += 1
+    default.cleared += 1
+    default.taken += 1
+    return default
 
 
 def _carries_code(found: Import) -> bool:

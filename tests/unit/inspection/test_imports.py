@@ -63,7 +63,8 @@ DANGEROUS = """
     torch.utils.cpp_extension load|torch.distributed.elastic x|torch.multiprocessing spawn
     torch.storage UntypedStorage.from_file|transformers pipelines.pipeline|xgboost.testing x
     mycompany __init__|mycompany.models os.system|mycompany.models __builtins__|mycompany Popen
-    mycompany.tools system|mycompany.models Net.forward|sklearn.svm SVC.__init__|__main__ __loader__
+    mycompany.tools system|mycompany.models Net.forward.__globals__|mycompany nets.forward
+    sklearn.svm SVC.__init__|__main__ __loader__
     OS system|Os system|BUILTINS eval|ｏｓ system|Posix system
     os.  system|. system||os |os|a-b c|numpy..core x
 """
@@ -90,7 +91,7 @@ ALLOWED = """
 UNKNOWN = """
     __main__ MyModel|__main__ Outer.Inner|mycompany Net|mycompany.models Net|model build_model
     cloudpickle.cloudpickle _make_function|cloudpickle.cloudpickle subimport|dill._dill _create_type
-    sklearn.svm SVC.fit|scipy.stats._distn_infrastructure rv_sample
+    sklearn.svm SVC.fit|mycompany.models Net.forward|scipy.stats._distn_infrastructure rv_sample
     statsmodels.distributions.discrete DiscretizedCount|torch.utils.data DataLoader
     transformers.models.rag.retrieval_rag LegacyIndex|pandas HDFStore|pandas ExcelWriter
     transformers.models.transfo_xl.tokenization_transfo_xl TransfoXLTokenizer|оs system_
