@@ -139,7 +139,9 @@ def _parts(config: object) -> Iterator[dict[str, object] | str]:
 
 
 def _check_part(part: dict[str, object], notes: Notes) -> None:
-    name = part.get("class_name", part.get("spec_name"))
+    name = part.get("class_name")
+    if name is None or name == "__typespec__":
+        name = part.get("spec_name", name)
     if isinstance(name, str):
         config = part.get("config")
         function = config if name in _FUNCTIONS and isinstance(config, str) else None

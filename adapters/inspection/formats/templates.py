@@ -35,6 +35,14 @@ _GADGETS = frozenset(
 )
 _MODULES = frozenset({"os", "sys", "pty", "socket", "shutil", "ctypes", "codecs", "config"})
 _LITERALS = frozenset({"popen", "subprocess", "importlib", "builtins", "posix", "os", "mro"})
+# Names of Python's insides and parts of them, in whatever decoration is taken off or put on later.
+_PARTS = re.compile(
+    r"[^A-Za-z]*(?:class|subclasses|globals|builtins|getattribute|mro|init)[^A-Za-z]*"
+    r"|(?=\w{,24}$)\w*(?:__[A-Za-z]|[A-Za-z]__)\w*",
+    re.IGNORECASE,
+)
+_BY_ATTRIBUTE = frozenset({("attribute", "=")})
+_ATTRIBUTE_FILTERS = frozenset({"selectattr", "rejectattr", "groupby"})
 _LOADING = frozenset({"import", "from", "include", "extends"})
 _OPENING = re.compile(r"\{\{|\{%|\{#")
 _TOKEN = re.compile(
@@ -111,7 +119,7 @@ def _block(words: list[str], literals: list[str]) -> Iterator[str]:
         yield f"{{% {first[0]} %}}"
     brackets: list[bool] = []
     previous = words[0]
-    for word, following in zip(words[1:], [*words[2:], ""], strict=True):
+    for word, following in zip(words[1:], [*words[2:], ""], strict=False):
         if word[0] in _QUOTES:
             literals.append(_value(word))
         elif word in "([{":
@@ -130,7 +138,11 @@ def _block(words: list[str], literals: list[str]) -> Iterator[str]:
 def _reaches(previous: str, word: str, following: str) -> bool:
     if word[0] in _QUOTES:
         literal = _value(word)
-        return literal in _LITERALS or "%c" in literal
+        return literal in _LITERALS or "%c" in literal or bool(_PARTS.fullmatch(literal))
+    if previous == "." and word.startswith("_"):
+        return True  # no sandbox of Jinja gives such an attribute
+    if (previous, word) in _BY_ATTRIBUTE or (word == "(" and previous in _ATTRIBUTE_FILTERS):
+        return following[:1] not in _QUOTES and not following.isdigit()
     if word == "*":
         return any(each[:1] in _QUOTES and "_" in each for each in (previous, following) if each)
     return word in _GADGETS or (word in _MODULES and following == "." and previous != ".")

@@ -9,6 +9,14 @@ import pytest
 from tests.support.containers import MODEL, codes, verdict, zipped
 
 HOSTILE = [
+    "{% set x = '_' %}{{ ''[x*2 + 'class' + x*2] }}",
+    "{% set n = '--class--'.replace('-', '_') %}{{ x[n] }}",
+    "{% set n = '__klass__'|replace('k', 'c') %}{{ x[n] }}",
+    "{{ ''['{0}{0}class{0}{0}'.format('_')] }}",
+    "{{ x['__CLASS__'.lower()] }}",
+    "{{ self._TemplateReference__context }}",
+    "{{ messages|map(attribute=role)|list }}",
+    "{{ messages|groupby(role) }}",
     "{{ ''.__class__.__mro__[1].__subclasses__() }}",
     "{{ self.__init__.__globals__.__builtins__.__import__('os').popen('id').read() }}",
     "{% for c in [].__class__.__base__.__subclasses__() %}{% endfor %}",
@@ -58,6 +66,8 @@ _ALTERNATE = (
     "{{ raise_exception('Conversation roles must alternate') }}{% endif %}"
 )
 HONEST = [
+    "hello {{",
+    "{% if messages|map(attribute='role')|list %}{{ message['role'] }}{% endif %}",
     _CHATML,
     _NAMESPACE,
     _TOOLS,
