@@ -8,8 +8,8 @@ import pytest
 
 from adapters.inspection.inspect import inspect_file
 from adapters.inspection.streams import Stream
-from adapters.inspection.validator import NOT_CHECKED, SandboxedFileValidator
-from domain.validation import Judgement, ValidationPolicy, Verdict
+from adapters.inspection.validator import SandboxedFileValidator
+from domain.validation import NOT_CHECKED, Judgement, ValidationPolicy, Verdict
 from domain.values import FilePath
 from tests.contracts.file_validator import BytesSource
 from tests.support.corpus import Sample, samples

@@ -23,8 +23,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from adapters.inspection.validator import NOT_CHECKED, SandboxedFileValidator
-from domain.validation import FileReport, Severity
+from adapters.inspection.validator import SandboxedFileValidator
+from domain.validation import NOT_CHECKED, FileReport, Severity
 from domain.values import FilePath
 from tests.contracts.file_validator import BytesSource
 from tests.support.corpus import Sample, samples
