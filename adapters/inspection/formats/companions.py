@@ -83,25 +83,33 @@ def _check_object(content: dict[str, object], notes: Notes) -> None:
     for reference in _references(content):
         what = f"loading the model runs Python code that comes with it ({shown(reference)})"
         _hold_code(notes, what, reference)
-    for part in [content, *(each for each in content.values() if isinstance(each, dict))]:
-        if part.get("trust_remote_code") is True:
+    for part in _objects(content):
+        if part.get("trust_remote_code"):
             _hold_code(notes, "it asks for trust_remote_code", None)
+        library = part.get("parent_library")
+        if isinstance(library, str) and library.split(".", 1)[0] not in _KNOWN_LIBRARIES:
+            full = f"{library}.{part.get('base_model_class')}"
+            _hold_code(notes, f"it is made by {shown(full)}, which is not known here", full)
     if isinstance(content.get("_class_name"), str | list):
         _check_pipeline(content, notes)
     for text in _templates(content):
         check_template(text, notes, "the chat template")
 
 
-def _references(content: dict[str, object]) -> Iterator[str]:
-    """The classes that ``auto_map`` and ``custom_pipelines`` name, at whatever depth there are."""
-    waiting: list[object] = [content]
+def _objects(content: object) -> Iterator[dict[str, object]]:
+    waiting = [content]
     while waiting:
         part = waiting.pop()
         if isinstance(part, list):
             waiting.extend(part)
-        if not isinstance(part, dict):
-            continue
-        waiting.extend(part.values())
+        elif isinstance(part, dict):
+            yield part
+            waiting.extend(part.values())
+
+
+def _references(content: dict[str, object]) -> Iterator[str]:
+    """The classes that ``auto_map`` and ``custom_pipelines`` name, at whatever depth there are."""
+    for part in _objects(content):
         for key in ("auto_map", "custom_pipelines"):
             yield from _texts(part.get(key))
 

@@ -22,6 +22,14 @@ _MOST_DEPTH = 50
 _PATHS = re.compile(
     r"(?:.*_)?(?:path|paths|data|code|model|env|conda|virtualenv|dir|subdir|subpath)"
 )
+# What is imported by name, and the names that MLflow writes itself.
+_MODULES: dict[str, frozenset[str]] = {
+    "loader_module": frozenset(),
+    "model_loader_module": frozenset(),
+    "model_module": frozenset(),
+    "keras_module": frozenset({"keras", "tensorflow.keras", "tf_keras", "keras_core"}),
+    "pickle_module_name": frozenset({"pickle", "cloudpickle"}),
+}
 _FRAMEWORKS = {"sklearn": "scikit-learn", "pytorch": "pytorch", "keras": "keras"}
 
 
@@ -73,14 +81,16 @@ def check_mlmodel(stream: Stream, notes: Notes) -> None:
 
 
 def _check_flavor(flavor: str, values: dict[str, object], notes: Notes) -> None:
-    for key in ("loader_module", "model_loader_module", "pickle_module_name", "model_module"):
+    for key, known in _MODULES.items():
         module = values.get(key)
         if module is None or (isinstance(module, str) and _is_mlflow(module)):
             continue
-        if key == "pickle_module_name" and module in {"pickle", "cloudpickle", "mlflow.pytorch"}:
+        if isinstance(module, str) and module in known:
             continue
         message = f"{notes.place}: loading it would import {shown(str(module))} ({shown(key)})."
         notes.hold("mlflow.loader_module", message, subject=str(module))
+    if values.get("trust_remote_code"):
+        notes.hold("mlflow.code", f"{notes.place}: it asks for trust_remote_code.")
     if values.get("code"):
         message = f"{notes.place}: loading it puts the Python code in {shown(str(values['code']))}"
         notes.hold("mlflow.code", f"{message} where imports find it.")
