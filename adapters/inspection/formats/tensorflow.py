@@ -50,6 +50,9 @@ _RISKS: tuple[tuple[str, str, re.Pattern[str]], ...] = (
                 | (?: TextLine | FixedLengthRecord | TFRecord | CSV | Sql | LMDB | Load | Save
                     | Snapshot )Dataset(?:Reader|V2)?
                 | DatasetToTFRecord | CreateSummary(?:File|Db)Writer | BigQueryReader
+                | CacheDataset(?:V2)? | ListSnapshotChunksDataset | SnapshotChunkDataset
+                | SnapshotNestedDatasetReader | DistributedSave | LoadAndRemapMatrix
+                | GenerateVocabRemapping | CalibrationStatisticsSaver | FileSystemSetConfiguration
                 | Dump\w*Tensor\w* | ImmutableConst )""",
             re.VERBOSE,
         ),
@@ -57,12 +60,16 @@ _RISKS: tuple[tuple[str, str, re.Pattern[str]], ...] = (
     (
         "graph.network_access",
         "talks to other hosts when it runs",
-        re.compile(r"(?:Try)?Rpc\w*|DataServiceDataset(?:V[2-9])?|RegisterDataset(?:V2)?"),
+        # The debugger's operators send what they see to a file or host that they name.
+        re.compile(
+            r"(?:Try)?Rpc\w*|DataServiceDataset(?:V[2-9])?|RegisterDataset(?:V2)?|RemoteCall"
+            r"|Debug(?:Identity|NanCount|NumericSummary)(?:V[2-9])?"
+        ),
     ),
     (
         "graph.compiled_part",
         "has a part that was compiled for one kind of device, which cannot be looked into",
-        re.compile(r"TRTEngineOp|RemoteFusedGraphExecute"),
+        re.compile(r"TRTEngineOp|RemoteFusedGraphExecute|XlaCustomCall(?:V2)?"),
     ),
     (
         "graph.custom_operator",

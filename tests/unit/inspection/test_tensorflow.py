@@ -74,7 +74,7 @@ def test_a_frozen_graph_has_its_weights_inside() -> None:
     found = report(graph, "frozen.pb")
     assert found.format == "tf-graphdef"
     assert found.facts["parameters"] == 6
-    assert found.facts["dtypes"] == ["float32"]
+    assert found.facts["dtypes"] == ["F32"]
     assert found.facts["operators"] == ["Const", "MatMul"]
 
 
@@ -92,6 +92,10 @@ def test_a_frozen_graph_has_its_weights_inside() -> None:
         ("PyFuncStateless", "graph.python_function"),
         ("EagerPyFunc", "graph.python_function"),
         ("RpcCall", "graph.network_access"),
+        ("DebugIdentityV2", "graph.network_access"),
+        ("CacheDatasetV2", "graph.file_access"),
+        ("LoadAndRemapMatrix", "graph.file_access"),
+        ("XlaCustomCallV2", "graph.compiled_part"),
         ("TRTEngineOp", "graph.compiled_part"),
         ("MyCompany>Op", "graph.custom_operator"),
     ],
