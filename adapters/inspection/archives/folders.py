@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from adapters.inspection.archives.zip_directory import LONGEST_NAME, name_fault
 from adapters.inspection.formats.keras import check_keras_metadata
-from adapters.inspection.report import MOST_ENTRY, Notes, shown
+from adapters.inspection.report import MOST_ENTRY, NOT_ALL_CHECKED, Notes, shown
 from adapters.inspection.streams import Malformed, Stream
 from domain.validation import (
     EXTERNAL_DATA,
@@ -153,7 +153,7 @@ class Folder:
         self._excuse_raw()
         notes = self.notes
         formats = sorted({report.format for report in self.reports.values() if report.format})
-        if not formats:
+        if not formats and not self._may_be_a_model():
             self._without_model()
             return
         facts = merged(self.reports.values())
@@ -164,6 +164,12 @@ class Folder:
         self._tell_of_code()
         notes.fact("members", len(self.files))
         notes.fact("formats", formats)
+
+    def _may_be_a_model(self) -> bool:
+        """Whether what was not read, or is compiled, may be one: that is held already."""
+        unread = any(each.code == NOT_ALL_CHECKED for each in self.notes.findings)
+        compiled = any("/data/aotinductor/" in name for name in self.files)
+        return unread or (compiled and self.notes.format == "torch-pt2")
 
     def _tell_of_code(self) -> None:
         """Python beside a model runs only if something asks for it, which is held then."""

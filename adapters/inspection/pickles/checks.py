@@ -11,7 +11,7 @@ from adapters.inspection.pickles.machine import Machine
 from adapters.inspection.pickles.recognition import OLD_JOBLIB
 from adapters.inspection.pickles.torch_legacy import read_legacy
 from adapters.inspection.pickles.trace import Trace
-from adapters.inspection.pickles.values import Cut, Value
+from adapters.inspection.pickles.values import Cut, Result, Value
 from adapters.inspection.report import Notes, shown
 from adapters.inspection.streams import LimitExceeded, Malformed, Stream
 
@@ -183,7 +183,7 @@ def _check_loaded(stream: Stream, trace: Trace, notes: Notes) -> None:
         notes.not_all_read("loads more files inside it than are looked into")
         return
     for index, value in enumerate(trace.loaded, 1):
-        data = value if isinstance(value, bytes) else _bytes_at(stream, value)
+        data = value if isinstance(value, bytes) else _bytes_of(stream, value)
         if data is None:
             notes.not_all_read("loads a file inside it that could not be read")
             return
@@ -191,9 +191,23 @@ def _check_loaded(stream: Stream, trace: Trace, notes: Notes) -> None:
         notes.inspect(Stream.of_bytes(data), f"{name}.pth", notes.member(name))
 
 
+def _bytes_of(stream: Stream, value: Value) -> bytes | None:
+    """What is too long to be kept. Before protocol 3, bytes are pickled as a text to be encoded."""
+    if isinstance(value, Result) and value.origin and value.origin.full_name == "_codecs.encode":
+        text = value.args[0] if isinstance(value.args, tuple) and value.args else None
+        data = text.encode() if isinstance(text, str) else _bytes_at(stream, text)
+        try:
+            return None if data is None else data.decode().encode("latin-1")
+        except UnicodeError:
+            return None
+    return _bytes_at(stream, value)
+
+
 def _bytes_at(stream: Stream, value: Value) -> bytes | None:
     again = stream.again()
-    if again is None or not isinstance(value, Cut) or value.count > _MOST_LOADED:
+    if again is None or not isinstance(value, Cut) or not 0 < value.count <= _MOST_LOADED:
         return None
+    if not value.at:
+        return None  # a line, which stands there with escapes
     again.skip(value.at)
     return again.exactly(value.count)

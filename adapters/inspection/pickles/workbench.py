@@ -58,7 +58,7 @@ class Workbench:
             most = _LONGEST_PARSERS
         data = self._data(count, most)
         if isinstance(data, Cut):
-            return Cut(cast("bytes", data.head).decode(encoding, "replace"), count)
+            return Cut(cast("bytes", data.head).decode(encoding, "replace"), count, data.at)
         self._text_kept += count
         return data.decode(encoding, errors)
 
