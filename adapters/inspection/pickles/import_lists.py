@@ -307,7 +307,7 @@ ML_CLASSES = (
     r"hdbscan\.",
     r"umap\.umap_$",
     r"lifelines\.(?:fitters|utils)\b",
-    r"gensim\.(?:models|corpora|similarities)\.",
+    r"gensim\.(?:models\.(?!wrappers)|corpora\.|similarities\.)",
     r"mapie\.",
     r"river\.(?!datasets|cli|checks)",
     r"sksurv\.(?!datasets)",
@@ -335,6 +335,8 @@ DENIED_PARTS = _words(
 BARE_CLASSES = re.compile(
     r"scipy\.stats\._\w+\.(?:rv_\w+|\w+_gen)|torch\.nn\.parallel\.data_parallel\.DataParallel"
     r"|torch\.utils\.data\.dataset\.\w+|joblib\.memory\.Memory"
+    r"|(?:gensim|ultralytics|mapie|river|sksurv)\..*"
+    r"|ultralytics\.nn\.tasks\.\w+|gensim\.(?:corpora\.[\w.]+|[\w.]+(?:Sentences?|Mallet))"
 )
 """Classes whose constructors call methods of what they are given; picklers give them nothing."""
 
