@@ -90,9 +90,12 @@ class BeginDirectUploadHandler:
 
 @dataclass(frozen=True, slots=True)
 class OpenFile:
+    """``held``: also of a version that is held, for whoever reviews it at the server."""
+
     model: ModelName
     reference: Reference
     path: str
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +146,8 @@ class OpenFileHandler:
         path = composed(command.path, MAX_PATH)  # as FilePath is: macOS sends NFD
         for file in version.files:
             if file.path == path:
-                check_ready(version.status, version.version)
+                if not command.held:
+                    check_ready(version.status, version.version)
                 return OpenedFile(version, file, self.store)
         raise FileNotFound(
             f"Version {version.version} of {version.model!a} has no file "

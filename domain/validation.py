@@ -116,6 +116,10 @@ class Judgement:
     facts: Facts
 
 
+_STRICTLY = "The strict policy takes no file that can: use safetensors, ONNX, skops or the like."
+_ALLOWED = "It is allowed here."
+
+
 @dataclass(frozen=True, slots=True)
 class ValidationPolicy:
     """The rules of one registry.
@@ -137,7 +141,7 @@ class ValidationPolicy:
         findings = [self._weigh(each) for each in _relevant(files)]
         refused = any(each.severity is Severity.CRITICAL for each in findings)
         if not refused and not any(report.format for report in files.values()):
-            findings.append(_without_model(files))
+            findings.append(_without_model(files, findings))
         severities = {finding.severity for finding in findings}
         verdict = (
             Verdict.REJECT
@@ -166,13 +170,15 @@ class ValidationPolicy:
 
     def _weigh(self, finding: Finding) -> Finding:
         if finding.code == CAN_CARRY_CODE and self.name is PolicyName.STRICT:
-            return replace(finding, severity=Severity.CRITICAL)
+            message = f"{finding.message} {_STRICTLY}"
+            return replace(finding, severity=Severity.CRITICAL, message=message)
         if (
             finding.severity is Severity.WARNING
             and finding.subject is not None
             and any(fnmatchcase(finding.subject, pattern) for pattern in self.allowed)
         ):
-            return replace(finding, severity=Severity.INFO)
+            message = f"{finding.message} {_ALLOWED}"
+            return replace(finding, severity=Severity.INFO, message=message)
         return finding
 
 
@@ -204,13 +210,15 @@ def _external_data(files: Mapping[FilePath, FileReport]) -> Iterator[str]:
             yield from (posixpath.normpath(posixpath.join(folder, name)) for name in names)
 
 
-def _without_model(paths: Iterable[FilePath]) -> Finding:
-    """Refuses a version of companions alone."""
+def _without_model(paths: Iterable[FilePath], findings: Iterable[Finding]) -> Finding:
+    """Refuses a version of companions alone; of what is unknown, it says so."""
     names = sorted(paths)
     shown = ", ".join(name if len(name) <= 60 else f"...{name[-57:]}" for name in names[:3])
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     one = "is not a model" if len(names) == 1 else "are not models, and none is beside them"
-    message = f"{shown}{more} {one}: a version needs at least one model file."
+    unknown = [finding.message for finding in findings if finding.code == UNKNOWN_FORMAT]
+    told = unknown[0] if unknown else f"{shown}{more} {one}."
+    message = f"{told} A version needs at least one model in a format that is known."
     return Finding(NO_MODEL, Severity.CRITICAL, message, names[0])
 
 
@@ -261,7 +269,7 @@ def _added(group: Sequence[FileReport]) -> Facts:
             elif key in _COUNTS and isinstance(known, int) and isinstance(value, int):
                 facts[key] = min(known + value, _LARGEST)
             elif isinstance(known, list) and isinstance(value, list):
-                facts[key] = sorted({*known, *value})[:_MOST_ENTRIES]
+                facts[key] = list(dict.fromkeys([*known, *value]))[:_MOST_ENTRIES]
     return facts
 
 

@@ -193,18 +193,19 @@ class Version:
         self.revision += 1
 
     def review(self, review: Review, aliases: Iterable[AliasName]) -> None:
-        """Adds a decision; the last one counts.
+        """Adds a decision; the last one counts. What was never held can be rejected, too: it is
+        withdrawn.
 
         Raises:
-            VersionNotHeld: nothing was found that a person would have to decide about, or that
-                was decided endlessly.
+            VersionNotHeld: it is to be accepted and is not held, or was decided about endlessly.
             VersionInUse: it is to be rejected, and aliases point here.
             InvalidRequest: the reason is empty, too long, or cannot be stored.
         """
-        if not (self.validation.held or self.validation.reviews):
+        undecided = self.validation.held or self.validation.reviews
+        if review.decision is Decision.ACCEPT and not undecided:
             raise VersionNotHeld(
-                f"Version {self.number} was not held (its verdict is "
-                f"{self.validation.verdict.value!a}), so there is nothing to review."
+                f"Version {self.number} is not held (its verdict is "
+                f"{self.validation.verdict.value!a}), so there is nothing to accept."
             )
         if not check_text(review.reason, "/reason", most=MAX_REASON).strip():
             raise invalid_field("/reason", "say why, in a sentence")
@@ -255,7 +256,8 @@ def check_ready(status: str, number: int) -> None:
     if status == Status.QUARANTINED:
         raise VersionQuarantined(
             f"Version {number} is quarantined: see its 'validation' for what was found. Its files "
-            "are not served, and no alias may point at it, until a review accepts it."
+            "are not served, and no alias may point at it, until somebody accepts it: POST a "
+            f"decision to .../versions/{number}/review."
         )
     if status == Status.REJECTED:
         raise VersionQuarantined(

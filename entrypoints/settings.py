@@ -16,7 +16,8 @@ from domain.errors import InvalidSettings
 from domain.validation import PolicyName, ValidationPolicy
 
 EMBEDDED_DATABASE = "sqlite:///data/modelyard.db"
-_NAME = re.compile(r"[^\W\d]\w*(?:\.(?:[^\W\d]\w*|\*))+")
+# Classes below their modules, operators as "domain::name"; not all of them: that is a policy.
+_NAME = re.compile(r"[^\W\d][\w.:*-]*[.:][\w.:*-]+")
 _SCHEMES = {"s3": "s3", "gcs": "gs", "azure": "az"}
 
 

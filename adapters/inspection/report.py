@@ -24,6 +24,15 @@ MOST_ENTRIES = 100
 MOST_ENTRY = 250
 OCTETS = "application/octet-stream"
 _LARGEST = (1 << 63) - 1
+_IN_ORDER = frozenset({"classes", "feature_names", "inputs", "outputs"})
+_TYPES = {
+    "bool": "BOOL",
+    "bfloat16": "BF16",
+    **{f"float{bits}": f"F{bits}" for bits in (16, 32, 64, 128)},
+    **{f"int{bits}": f"I{bits}" for bits in (2, 4, 8, 16, 32, 64)},
+    **{f"uint{bits}": f"U{bits}" for bits in (2, 4, 8, 16, 32, 64)},
+    **{f"complex{bits}": f"C{bits}" for bits in (64, 128)},
+}
 NOT_ALL_CHECKED = "file.not_all_checked"
 
 
@@ -111,7 +120,8 @@ class Notes:
 
     def fact(self, key: str, value: str | float | bool | Iterable[str] | None) -> None:
         """Notes a fact; texts and lists are cut to what is sensible, None is no fact, and neither
-        is a number that no database can hold."""
+        is a number that no database can hold. Where the order of a list tells something it stays;
+        types of numbers get the names that safetensors has for them."""
         if value is None or (isinstance(value, int | float) and not -_LARGEST <= value <= _LARGEST):
             return
         if isinstance(value, str):
@@ -119,7 +129,9 @@ class Notes:
         elif isinstance(value, bool | int | float):
             self.facts[key] = value
         else:
-            entries = sorted({shown(str(each), MOST_ENTRY) for each in value})
+            names = _TYPES if key == "dtypes" else {}
+            texts = dict.fromkeys(shown(names.get(each, str(each)), MOST_ENTRY) for each in value)
+            entries = list(texts) if key in _IN_ORDER else sorted(texts)
             # A policy goes by the files that a model needs, so none of those is left out.
             most = MAX_FILES if key == EXTERNAL_DATA else MOST_ENTRIES
             self.facts[key] = entries[:most]

@@ -20,8 +20,10 @@ from application.publishing import IncomingFile, PublishDetails, Published, Publ
 from application.records import FileRecord, VersionRecord
 from application.streams import ByteStream, Tell, checked, digest_of
 from domain.errors import ModelNotFound
+from domain.validation import Status
 from domain.values import AliasName, FilePath, ModelName, Reference, VersionNumber
 from domain.version import Parent, VersionDetails
+from entrypoints.cli import exits
 from entrypoints.cli.options import (
     EVERYDAY,
     Aliases,
@@ -51,8 +53,6 @@ _CHUNK = 1 << 20
 
 # --- publish ------------------------------------------------------------------------------------
 
-_HELD = " It is held until somebody reviews it: its files are not served."
-
 
 def publish(
     name: Name,
@@ -77,7 +77,10 @@ def publish(
     user: User = "",
     json: Json = False,
 ) -> None:
-    """Publish files as the next version of a model."""
+    """Publish files as the next version of a model.
+
+    Exit code 9: published, but held for a review.
+    """
     model, who = ModelName(name), actor(user)
     parents = [version_named(text) for text in parent or ()]
     details = VersionDetails(
@@ -106,8 +109,12 @@ def publish(
     pointing = ", ".join(f"@{name}" for name in aliases if name in record.aliases)
     at = f"{record.model}@{record.version}{f' ({pointing})' if pointing else ''}"
     what = f"{plural(len(record.files), 'file')}, {size(record.size)}{again}"
-    held = "" if record.status == "ready" else _HELD
-    emit(record, f"Published {at}: {what}.{held}", json=json)
+    held = record.status != Status.READY
+    review = f"modelyard-server review {record.model}@{record.version} accept --reason ..."
+    then = f"\nIt is held until somebody reviews it, and not served: {review}" if held else ""
+    emit(record, f"Published {at}: {what}.{then}", json=json)
+    if held:
+        raise typer.Exit(exits.HELD)
 
 
 def find_files(sources: Sequence[Path]) -> Iterator[tuple[FilePath, Path]]:
@@ -188,12 +195,16 @@ def download(
         list[str] | None,
         typer.Argument(metavar="PATH", help="Only these files of the version."),
     ] = None,
+    *,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="DIR", help="Where to.", show_default="NAME-NUMBER"),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Overwrite files that have other content.")
+    ] = False,
+    held: Annotated[
+        bool, typer.Option("--held", help="Also of a version that is held: to review it.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -209,7 +220,7 @@ def download(
         pinned = VersionNumber(version.version)
         wanted = [file.path for file in version.files] if not paths else list(dict.fromkeys(paths))
         opener: OpenFileHandler = container.open_file()
-        opened = [await opener(OpenFile(model, pinned, path)) for path in wanted]
+        opened = [await opener(OpenFile(model, pinned, path, held)) for path in wanted]
         into = output or Path(f"{version.model}-{version.version}")
         folder: Folder = container.folder(into)
         with progress(f"Downloading {version.model}@{version.version}") as tell:

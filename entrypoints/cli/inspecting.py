@@ -75,6 +75,7 @@ def inspect(
     Nothing is published, and no registry is needed. The files are only read, never loaded.
 
     Exit code 0: all would be accepted; 9: one would be held for a review; 5: one would be refused.
+    Under the report policy it is 0.
     """
     container = build()
     rules = container.settings().policy
@@ -89,12 +90,12 @@ def inspect(
     inspected = run_with(container, work)
     worst = next((each for each in _WORST if any(i["verdict"] == each for i in inspected)), None)
     emit({"verdict": worst, "items": inspected}, partial(_tell_all, inspected), json=json)
-    if worst is not None and _EXITS[worst]:
+    if worst is not None and rules.enforced and _EXITS[worst]:
         raise typer.Exit(_EXITS[worst])
 
 
 def _title(group: Sequence[Path]) -> str:
-    return str(group[0]) if len(group) == 1 else f"{group[0]} and {plural(len(group) - 1, 'more')}"
+    return str(group[0]) if len(group) == 1 else f"{group[0]} and {len(group) - 1} more"
 
 
 async def _inspect(

@@ -102,11 +102,15 @@ def _print_models(models: list[ModelRecord]) -> None:
 
 def _print_versions(versions: list[VersionRecord]) -> None:
     rows = [
-        (v.model, v.version, " ".join(v.aliases), len(v.files), size(v.size), v.created_at)
+        (v.model, v.version, v.status, _aliases(v), len(v.files), size(v.size), v.created_at)
         for v in versions
     ]
     if rows:
-        print_table(("MODEL", "VERSION", "ALIASES", "FILES", "SIZE", "CREATED"), rows)
+        print_table(("MODEL", "VERSION", "STATUS", "ALIASES", "FILES", "SIZE", "CREATED"), rows)
+
+
+def _aliases(version: VersionRecord) -> str:
+    return " ".join(version.aliases)
 
 
 def _pairs(entries: dict[str, int] | dict[str, str]) -> str:

@@ -83,7 +83,12 @@ def test_inspect_takes_a_folder_or_several_files_as_one_version(tmp_path: Path) 
 def test_the_policy_and_what_is_trusted_can_be_chosen(tmp_path: Path) -> None:
     call(tmp_path, "inspect", UNKNOWN, "--allow", "__main__.*")
     call(tmp_path, "inspect", UNKNOWN, validation_allow="__main__.MyModel")
-    call(tmp_path, "inspect", UNKNOWN, "--policy", "strict", code=5)
+    told = call(tmp_path, "inspect", UNKNOWN, "--policy", "strict", code=5).stdout
+    assert "The strict policy takes no file that can" in told
+    assert "reject" in call(tmp_path, "inspect", ATTACK, "--policy", "report").stdout
+    operator = CORPUS / "models/custom_op.onnx"
+    call(tmp_path, "inspect", operator, validation_allow="mycompany.*, com.evil.custom::Relu")
+    call(tmp_path, "inspect", CORPUS / "models/pipeline.skops", "--policy", "strict")
     pickle = CORPUS / "models/sklearn_proto5.pkl"
     call(tmp_path, "inspect", pickle)
     call(tmp_path, "inspect", pickle, code=5, validation_policy="strict")
@@ -95,14 +100,15 @@ def test_a_missing_file_is_named_before_the_first_is_read(tmp_path: Path) -> Non
 
 
 def test_a_held_version_is_accepted_and_then_downloaded(tmp_path: Path) -> None:
-    published = document(tmp_path, "publish", "net", UNKNOWN, "--create-model")
+    published = document(tmp_path, "publish", "net", UNKNOWN, "--create-model", code=9)
     assert published["status"] == "quarantined"
     assert document(tmp_path, "download", "net@1", code=4)["code"] == "version.quarantined"
     problem = document(tmp_path, "alias", "set", "net", "champion", "1", code=4)
     assert problem["code"] == "version.quarantined"
-    assert (
-        "It is held until somebody reviews it" in call(tmp_path, "publish", "net", UNKNOWN).stdout
-    )
+    told = call(tmp_path, "publish", "net", UNKNOWN, code=9).stdout
+    assert "modelyard-server review net@2 accept --reason" in told
+    call(tmp_path, "download", "net@1", "--held", "--output", "looked-at")
+    assert (tmp_path / "looked-at" / UNKNOWN.name).read_bytes() == UNKNOWN.read_bytes()
     command = ("review", "net@1", "accept", "--user", "eve", "--reason", "We wrote it.")
     assert call(tmp_path, *command).stdout == "net@1 is ready.\n"
     shown = call(tmp_path, "show", "net@1").stdout

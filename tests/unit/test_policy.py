@@ -202,7 +202,7 @@ def test_the_facts_of_shards_are_added_up() -> None:
     assert facts == {
         "parameters": 12,
         "tensors": 3,
-        "dtypes": ["F16", "F32"],
+        "dtypes": ["F32", "F16"],
         "framework": "pt",
         "architecture": "Bert",
         "opset": 17,

@@ -51,11 +51,10 @@ def check_schema(schema: bytes, notes: Notes) -> None:
         raise Malformed("is not JSON") from error
     if not isinstance(root, dict) or "__class__" not in root:
         raise Malformed("describes no object")
-    notes.can_carry_code(f"{notes.place} names the types that are put together when it is loaded.")
-    classes = set()
+    classes: dict[str | None, None] = {}
     for node in _nodes(root):
         if "__class__" in node or "__module__" in node or "__loader__" in node:
-            classes.add(_check_node(node, notes))
+            classes[_check_node(node, notes)] = None
         if isinstance(node.get("module_path"), str):
             _check_type(str(node["module_path"]), str(node.get("function")), notes)
         version = node.get("_sklearn_version")

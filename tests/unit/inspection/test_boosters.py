@@ -55,7 +55,7 @@ class TestXgboost:
             "model_type": "gbtree",
             "objective": "binary:logistic",
             "features": 2,
-            "feature_names": ["height", "width"],
+            "feature_names": ["width", "height"],
             "trees": 3,
         }
 

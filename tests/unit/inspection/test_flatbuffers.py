@@ -125,7 +125,7 @@ def test_a_tflite_model_is_described() -> None:
         "outputs": ["StatefulPartitionedCall:0: float32[?, 2]"],
         "tensors": 3,
         "parameters": 8,
-        "dtypes": ["float32"],
+        "dtypes": ["F32"],
         "operators": ["FULLY_CONNECTED"],
     }
 
@@ -134,7 +134,7 @@ def test_quantised_weights_are_counted_by_their_shape() -> None:
     found = report(tflite(), "m.tflite")
     assert not found.findings
     assert found.facts["parameters"] == 8
-    assert found.facts["dtypes"] == ["int8"]
+    assert found.facts["dtypes"] == ["I8"]
 
 
 def custom(name: str) -> dict[int, Value]:

@@ -83,7 +83,7 @@ def test_parameters_are_counted_without_those_of_the_optimizer() -> None:
     assert report.findings == ()
     assert report.format == "flax-msgpack"
     assert report.facts == {
-        "dtypes": ["float32", "int8"],
+        "dtypes": ["F32", "I8"],
         "framework": "flax",
         "parameters": 602,
         "tensors": 2,

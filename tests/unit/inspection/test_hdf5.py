@@ -66,7 +66,7 @@ def test_weights_are_counted_without_those_of_the_optimizer(library: str) -> Non
 
     assert report.findings == ()
     assert report.format == "hdf5"
-    assert report.facts == {"dtypes": ["float32"], "parameters": 54, "tensors": 2}
+    assert report.facts == {"dtypes": ["F32"], "parameters": 54, "tensors": 2}
 
 
 def test_a_model_of_keras_is_described_by_its_configuration() -> None:
@@ -197,7 +197,7 @@ def test_types_are_named_as_in_numpy() -> None:
 
     report = inspected(written(fill))
 
-    assert report.facts["dtypes"] == ["float32", "int64", "uint8"]
+    assert report.facts["dtypes"] == ["F32", "I64", "U8"]
     assert report.facts["parameters"] == 6
 
 

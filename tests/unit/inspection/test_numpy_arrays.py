@@ -48,7 +48,7 @@ def test_an_array_is_described(version: tuple[int, int]) -> None:
 
     assert report.findings == ()
     assert report.facts == {
-        "dtypes": ["float32"],
+        "dtypes": ["F32"],
         "format_version": version[0],
         "parameters": 20,
         "shape": "[4, 5]",
@@ -59,17 +59,17 @@ def test_an_array_is_described(version: tuple[int, int]) -> None:
 @pytest.mark.parametrize(
     ("dtype", "names"),
     [
-        ("?", ["bool"]),
+        ("?", ["BOOL"]),
         ("g", [np.dtype("g").name]),
-        (">c8", ["complex64"]),
+        (">c8", ["C64"]),
         ("<U3", ["str"]),
         ("S5", ["bytes"]),
         ("V7", ["void"]),
         ("M8[ns]", ["datetime"]),
         ("m8[25s]", ["timedelta"]),
-        ([("a", "<f4"), ("b", "<i2", (2, 3)), ("c", [("d", "u1")])], ["float32", "int16", "uint8"]),
-        ([(("title", "name"), "<f8")], ["float64"]),
-        ({"names": ["a"], "formats": ["f4"], "offsets": [4], "itemsize": 16}, ["float32", "void"]),
+        ([("a", "<f4"), ("b", "<i2", (2, 3)), ("c", [("d", "u1")])], ["F32", "I16", "U8"]),
+        ([(("title", "name"), "<f8")], ["F64"]),
+        ({"names": ["a"], "formats": ["f4"], "offsets": [4], "itemsize": 16}, ["F32", "void"]),
     ],
 )
 def test_every_type_that_numpy_writes_has_its_size(dtype: Any, names: list[str]) -> None:

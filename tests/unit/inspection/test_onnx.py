@@ -83,7 +83,7 @@ def test_a_model_is_described() -> None:
         "author": "me",
         "parameters": 8,
         "tensors": 1,
-        "dtypes": ["float32"],
+        "dtypes": ["F32"],
         "inputs": ["x: float32[batch, 4]"],
         "outputs": ["y: float32[?, 2]"],
         "opset": 17,
@@ -124,9 +124,9 @@ def test_types_that_are_no_tensors_are_named() -> None:
     }.items():
         made.graph.output.append(helper.make_value_info(name, kind))
     assert report(made).facts["outputs"] == [
-        "o: optional(float32[2])",
-        "s: sequence(map(int64, float32[2]))",
         "y: float32[?, 2]",
+        "s: sequence(map(int64, float32[2]))",
+        "o: optional(float32[2])",
     ]
 
 
