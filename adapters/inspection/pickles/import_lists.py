@@ -335,10 +335,9 @@ DENIED_PARTS = _words(
 BARE_CLASSES = re.compile(
     r"scipy\.stats\._\w+\.(?:rv_\w+|\w+_gen)|torch\.nn\.parallel\.data_parallel\.DataParallel"
     r"|torch\.utils\.data\.dataset\.\w+|joblib\.memory\.Memory"
-    r"|(?:gensim|ultralytics|mapie|river|sksurv)\..*"
-    r"|ultralytics\.nn\.tasks\.\w+|gensim\.(?:corpora\.[\w.]+|[\w.]+(?:Sentences?|Mallet))"
+    r"|(?:gensim|ultralytics|mapie|river(?!\._river_rust)|sksurv)\..*"
 )
-"""Classes whose constructors call methods of what they are given; picklers give them nothing."""
+"""Classes whose constructors act on what they are given; picklers give them nothing."""
 
 HELD = frozenset({("__builtin__", "__main__"), ("builtins", "__main__")})
 ATTRIBUTES = frozenset({("zoneinfo.ZoneInfo", "_unpickle")})

@@ -20,6 +20,7 @@ from adapters.inspection.pickles.imports import Trust, judge_import, today
 from adapters.inspection.pickles.uses import (
     CALLED_ONLY,
     gives_what_it_got,
+    is_given_texts,
     is_only_named,
     takes_entries,
     takes_items,
@@ -190,6 +191,8 @@ class Trace:
             self.danger(f"it calls {function.call}, which no pickler does")
         elif takes_much_memory(function, args):
             self.danger(f"it would take up all memory by {function.call}")
+        elif is_given_texts(function, args):
+            self.doubt(f"it calls {function.call}, which may act on what it is given")
 
     def _attribute(self, function: Import, args: Value) -> Import | Result | None:
         """What the few harmless uses of ``getattr`` and ``setattr`` give."""
@@ -197,7 +200,7 @@ class Trace:
             return None
         owner, name = args[:2]
         if function.full_name == "_operator.getitem" and isinstance(owner, Import):
-            return Result(owner) if owner.module == "typing" else None
+            return Result(owner, built=True) if owner.module == "typing" else None
         if not isinstance(name, str):
             return None
         if function.full_name == "builtins.getattr":

@@ -165,6 +165,17 @@ def test_all_dangerous_imports_are_listed() -> None:
         (b"cbuiltins\ngetattr\n(cbuiltins\nstr\nS'lower'\ntR(S'A'\ntR.", "str.lower('A'), which"),
         (b"cbuiltins\ngetattr\n(cbuiltins\nstr\nS'format'\ntR.", "builtins.getattr"),
         (b"cjoblib.memory\nMemory\n(S'/tmp/x'\ntR.", "joblib.memory.Memory('/tmp/x')"),
+        (b"cgensim.similarities.docsim\nSimilarity\n(S'/x'\ntR.", "may act on what it is given"),
+        (
+            b"cscipy.stats._distn_infrastructure\nrv_continuous_frozen\n(ctorch\nSize\n)RtR.",
+            "may act on what it is given",
+        ),
+        (
+            b"\x80\x02cscipy.stats._continuous_distns\nnorm_gen\n)\x81(U\x01aU\x01btb.",
+            "of which a text is run",
+        ),
+        (b"c_operator\ngetitem\n(cos\nenviron\nS'a'\ntR.", "operator.getitem"),
+        (b"cnumpy\npercentile\n(I1\nI2\ntR.", "numpy.percentile(1, 2), which no pickler does"),
         (
             (
                 b"cbuiltins\ngetattr\np0\n(czoneinfo\nZoneInfo\nS'_unpickle'\ntR0"
@@ -497,3 +508,72 @@ def test_whose_a_pickle_is() -> None:
     assert recognise_pickle(framed) == "pytorch-legacy"
     joblib = b"\x80\x04cjoblib.numpy_pickle\nNumpyArrayWrapper\n."
     assert recognise_pickle(joblib) == "joblib"
+
+
+# --- texts that are run when a model is loaded ----------------------------------------------------
+
+
+def formula(text: str) -> bytes:
+    return b"}S'formula'\nV" + text.encode() + b"\ns."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "y ~ a + b:c - 1",
+        "y ~ C(k, Treatment(reference='u')) + I(a**2)",
+        'y ~ Q("weight in kg") * standardize(x)',
+        "np.log(y) ~ np.where(a > 1.5, 1, 0) + bs(t, df=4)",
+    ],
+)
+def test_formulas_of_known_functions_are_harmless(text: str) -> None:
+    assert verdict(formula(text)) is Verdict.ACCEPT
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "y ~ f(a)",
+        "y ~ np.load('x')",
+        "y ~ np .log(a)",
+        "y ~ C(a)(b)",
+        "y ~ 'a'('b')",
+        "y ~ a.b",
+        "y ~ C(__loader__)",
+        "y ~ [a for a in b]",
+        "y ~ np.log.x(a)",
+    ],
+)
+def test_formulas_that_call_anything_else_are_not(text: str) -> None:
+    assert verdict(formula(text)) is not Verdict.ACCEPT
+
+
+def distribution(shapes: str, given: str, used: str, more: str = "") -> bytes:
+    text = (
+        f"\ndef _parse_args(self, {shapes} {given}):\n    return ({shapes}), {used}\n\n"
+        f"def _parse_args_rvs(self, {shapes} {given}, size=None):\n"
+        f"    return self._argcheck_rvs({shapes} {used}, size=size)\n\n"
+        f"def _parse_args_stats(self, {shapes} {given}, moments='mv'):\n"
+        f"    return ({shapes}), {used}, moments\n{more}"
+    ).encode()
+    size = len(text).to_bytes(4, "little")
+    start = b"\x80\x02cscipy.stats._continuous_distns\nbeta_gen\n)\x81}U\x13_parse_arg_template"
+    return start + b"X" + size + text + b"sb."
+
+
+def test_distributions_of_scipy_are_read() -> None:
+    assert verdict(distribution("a, b, ", "loc=0, scale=1", "loc, scale")) is Verdict.ACCEPT
+    assert verdict(distribution("", "loc=0", "loc, 1")) is Verdict.ACCEPT
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ("a, b, ", "loc=print(1), scale=1", "loc, scale"),
+        ("a=print(1), ", "loc=0, scale=1", "loc, scale"),
+        ("a, ", "loc=0, scale=1", "print(1), scale"),
+        ("a, ", "loc=0, scale=1", "loc, scale", "print(1)\n"),
+    ],
+)
+def test_distributions_with_a_text_of_their_own_are_refused(parts: tuple[str, ...]) -> None:
+    assert verdict(distribution(*parts)) is Verdict.REJECT
