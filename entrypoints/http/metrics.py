@@ -59,6 +59,7 @@ _PUBLISHES = _counter(
     "Publishes by their end: published, replayed, the code of a problem, or abandoned",
     "outcome",
 )
+HELD = _counter("held_versions_total", "Versions that were published, but held for a review")
 PUBLISHED = _counter("published_bytes_total", "Bytes of the files of published versions")
 
 _STORE = _seconds(

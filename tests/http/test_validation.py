@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from tests.http.conftest import stored
 from tests.http.wire import problem_of
 from tests.support.corpus import CORPUS, Sample, samples
-from tests.support.publishing import publish
+from tests.support.publishing import publish, safetensors
 from tests.support.server import Server
 
 HELD = {"m.pkl": (CORPUS / "attacks/main_class.pkl").read_bytes()}
@@ -90,6 +91,19 @@ def test_a_trap_is_refused_with_what_it_would_run(
     assert "data.pkl" in problem["detail"]
     assert problem["errors"][0]["pointer"] == "/files/model.pt"
     assert stored(server) == before
+
+
+def test_what_is_held_is_counted(client: httpx.Client, model: str) -> None:
+    def count() -> float:
+        found = re.search(
+            r"^modelyard_held_versions_total (\S+)$", client.get("/metrics").text, re.MULTILINE
+        )
+        return float(found[1]) if found else 0
+
+    before = count()
+    publish(client, model, HELD)
+    publish(client, model, {"m.safetensors": safetensors(1)})
+    assert count() == before + 1
 
 
 def test_a_held_version_is_described_but_not_served(client: httpx.Client, held: str) -> None:

@@ -106,6 +106,13 @@ async def test_there_is_nothing_to_decide_about_an_accepted_version(registry: Re
         await registry.review(7, Decision.ACCEPT)
 
 
+async def test_what_was_never_held_can_be_withdrawn_and_come_back(registry: Registry) -> None:
+    assert (await registry.review(1, Decision.REJECT)).record.status == "rejected"
+    with pytest.raises(VersionQuarantined, match="rejected"):
+        await registry.set_alias("champion", 1)
+    assert (await registry.review(1, Decision.ACCEPT)).record.status == "ready"
+
+
 @pytest.mark.parametrize("reason", ["", "  \n"])
 async def test_a_decision_has_a_reason(registry: Registry, reason: str) -> None:
     with pytest.raises(InvalidRequest, match="/reason"):

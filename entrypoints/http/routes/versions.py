@@ -45,7 +45,7 @@ from domain.errors import (
     VersionNotHeld,
     VersionQuarantined,
 )
-from domain.validation import Decision
+from domain.validation import Decision, Status
 from entrypoints.http.bodies import (
     JsonRoute,
     is_json,
@@ -71,7 +71,7 @@ from entrypoints.http.deps import (
 )
 from entrypoints.http.errors import problems
 from entrypoints.http.examples import VERSION, example, page
-from entrypoints.http.metrics import PUBLISHED
+from entrypoints.http.metrics import HELD, PUBLISHED
 from entrypoints.http.replies import found_reply, json_reply, location
 from entrypoints.http.schemas import NewReview, PublishBody, PublishMetadata, VersionPatch
 from entrypoints.settings import Settings
@@ -207,6 +207,7 @@ async def publish_version(
     record = published.version.record
     if not published.replayed:
         PUBLISHED.inc(record.size)
+        HELD.inc(record.status != Status.READY)
     where = location("models", record.model, "versions", record.version)
     status = 200 if published.replayed else 201
     return found_reply(request, published.version, status, {"Location": where})
