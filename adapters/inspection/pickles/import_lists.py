@@ -177,6 +177,7 @@ ALLOWED = FUNCTIONS.union(
     _names("joblib.memory", "Memory"),
     _names("sklearn.utils._bunch", "Bunch"),
     _names("hdbscan.dist_metrics", "newObj"),
+    _names("river._river_rust.vectordict", "VectorDict"),
     _names("hdbscan._hdbscan_linkage", "newObj"),
     _names("statsmodels.tsa.deterministic", "DeterministicProcess"),
     _names("sklearn.neighbors._kd_tree", "newObj"),
