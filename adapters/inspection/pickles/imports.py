@@ -55,6 +55,7 @@ _ACTIVE_FUNCTION = re.compile(
     r"(?:\w*_)?(?:open\w*|\w*file|load\w*|save\w*|dump\w*|reads?|write\w*|exec\w*|eval|import\w*"
     r"|\w*memmap|fetch\w*|download\w*|spawn\w*|system|main|tests?|show|register|hook|patch|plugin"
     r"|source|setup|set|seterr\w*|clone|module|newdoc|docstring|builder?)(?:_\w*)?"
+    r"|os|sys|subprocess|shutil|importlib|pickle|socket|ctypes|builtins|tempfile|joblib|urllib"
 )
 _ML_CLASSES = re.compile("|".join(ML_CLASSES))
 _ML_PACKAGES = frozenset(

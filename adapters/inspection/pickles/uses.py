@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from adapters.inspection.pickles.import_lists import ATTRIBUTES, FUNCTIONS
 from adapters.inspection.pickles.imports import Trust, is_listed
-from adapters.inspection.pickles.values import Import, Result, Value
+from adapters.inspection.pickles.values import Cut, Import, Mapping, Result, Value
 
 CALLED_ONLY = frozenset(
     {
@@ -41,6 +41,8 @@ _SPACIOUS = re.compile(
     r"|torch\.nn\..*"
 )
 _MOST_ELEMENTS = 1 << 31
+_MOST_ARGUMENTS = 20
+_WORD = re.compile(r"[\w .,+\[\]-]{0,64}")
 _SPECIAL = re.compile(r"__\w*__")
 
 
@@ -96,3 +98,24 @@ def takes_much_memory(function: Import, args: Value) -> bool:
             if type(number) is int and number > 1:
                 count = min(count * number, _MOST_ELEMENTS)
     return count >= _MOST_ELEMENTS
+
+
+def is_given_texts(function: Import, args: Value) -> bool:
+    """Whether the constructor of a class gets a path, an expression or a configuration.
+
+    Classes that are known by their package only were not looked at one by one. What is written in
+    Python is made without arguments, and what is not with numbers and arrays, so that texts are
+    left to enumerations, whose values are single words.
+    """
+    if function.trust is not Trust.ALLOWED or is_listed(function.module, function.name):
+        return False
+    last = function.name.rpartition(".")[2].lstrip("_")
+    if not last[:1].isupper() or not isinstance(args, tuple):
+        return False
+    return any(map(_is_text, args[:_MOST_ARGUMENTS]))
+
+
+def _is_text(value: Value) -> bool:
+    if isinstance(value, Mapping):
+        return any(isinstance(each, Mapping) or _is_text(each) for _, each in value.entries)
+    return isinstance(value, Cut) or (isinstance(value, str) and not _WORD.fullmatch(value))

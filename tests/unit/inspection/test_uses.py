@@ -144,3 +144,26 @@ def test_a_class_with_its_source_as_pytorch_once_kept_it_is_that_class() -> None
     data = b"\x80\x02" + module + text("linear.py") + text("class Linear") + b"tQ)\x81}b."
 
     assert not [each for each in judged(data).findings if "earlier call" in each.message]
+
+
+@pytest.mark.parametrize(
+    ("argument", "right"),
+    [
+        (text("__import__('os').system('true')"), Verdict.REVIEW),
+        (text("/etc/passwd"), Verdict.REVIEW),
+        (entries(act=text("eval('1')")), Verdict.REVIEW),
+        (text("bilinear"), Verdict.ACCEPT),
+        (text("period[M]"), Verdict.ACCEPT),
+        (entries(a=b"K\x01"), Verdict.ACCEPT),
+    ],
+)
+def test_texts_that_a_constructor_may_act_on_are_held(argument: bytes, right: Verdict) -> None:
+    made = called(name("sklearn.somewhere", "Something"), argument)
+
+    assert judged(b"\x80\x04" + made + b".").verdict is right
+
+
+def test_models_that_evaluate_their_configuration_are_refused() -> None:
+    made = called(name("ultralytics.nn.tasks", "DetectionModel"), entries(activation=text("f()")))
+
+    assert judged(b"\x80\x04" + made + b".").verdict is Verdict.REJECT
