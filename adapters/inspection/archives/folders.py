@@ -156,7 +156,8 @@ class Folder:
         if not formats and not self._may_be_a_model():
             self._without_model()
             return
-        facts = merged(self.reports.values())
+        own = (each for name, each in self.reports.items() if "/data/sample_inputs/" not in name)
+        facts = merged(own)
         for key in _SINGLE if len(self.reports) > 1 else ():
             facts.pop(key, None)
         facts.pop(EXTERNAL_DATA, None)

@@ -41,6 +41,11 @@ _DTYPES = {
     "ComplexFloatStorage": "C64",
     "ComplexDoubleStorage": "C128",
     "QInt8Storage": "QI8",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+    "uint16": "U16",
+    "uint32": "U32",
+    "uint64": "U64",
     "QUInt8Storage": "QU8",
     "QInt32Storage": "QI32",
 }

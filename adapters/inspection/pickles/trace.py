@@ -177,7 +177,10 @@ class Trace:
         first = args[0] if isinstance(args, tuple) and args else None
         if function.full_name in _MAKERS:
             return self._made(first, args)
-        if function.full_name == "torch._utils._rebuild_tensor_v2":
+        if function.full_name in {
+            "torch._utils._rebuild_tensor_v2",
+            "torch._utils._rebuild_tensor_v3",
+        }:
             self._note_tensor(args)
         elif function.name == "_frombuffer" and isinstance(args, tuple) and len(args) > 2:
             self.note_array(args[1], args[2])
@@ -295,7 +298,8 @@ class Trace:
                 self.array_count += 1
 
     def _note_tensor(self, args: Value) -> None:
-        """By the arguments: storage, offset, size, strides."""
+        """By the arguments: storage, offset, size, strides; the seventh is the type of what has no
+        class of storages of its own."""
         if not isinstance(args, tuple) or len(args) < 4 or len(self.tensors) >= _MOST_TENSORS:
             return
         storage, offset, size = args[:3]
@@ -307,7 +311,8 @@ class Trace:
         count = 1
         for length in size[:16]:
             count = min(count * length, 1 << 62)
-        kind = pid[1].name if isinstance(pid[1], Import) else "?"
+        own = args[6] if len(args) > 6 and isinstance(args[6], Import) else pid[1]
+        kind = own.name if isinstance(own, Import) else "?"
         self.tensors[str(pid[2])[:64], offset, count] = kind
 
 
