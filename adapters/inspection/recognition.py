@@ -19,7 +19,7 @@ from typing import Protocol
 from adapters.inspection import libmagic, naming
 from adapters.inspection.formats import protobuf
 from adapters.inspection.libmagic import OCTETS
-from adapters.inspection.pickles.recognition import recognise_pickle
+from adapters.inspection.pickles.recognition import goes_beyond, recognise_pickle
 
 HEAD = 64 * 1024
 """Bytes of a file's beginning that it is recognised by, at most."""
@@ -118,7 +118,7 @@ def recognise(head: bytes, name: str, *, whole: bool) -> Recognised:
         if head.startswith(magic, offset) and not (text and magic.isalnum()):
             return known
     known = _container(head) or _model(head, name) or _by_libmagic(head, name, whole=whole)
-    if known is None and not whole and naming.is_unpickled(name):
+    if known is None and not whole and naming.is_unpickled(name) and goes_beyond(head):
         # Its first value may be longer than the head: unpicklers do not ask how it begins.
         return Known("pickle", _PICKLES)
     return known

@@ -7,6 +7,7 @@ import re
 from adapters.inspection.pickles.machine import Machine
 from adapters.inspection.pickles.trace import Trace
 from adapters.inspection.pickles.values import Value
+from adapters.inspection.pickles.workbench import CUT_SHORT
 from adapters.inspection.streams import Budget, LimitExceeded, Malformed, Stream
 
 # torch/serialization.py: the first of five pickles is this number, in whatever protocol.
@@ -34,6 +35,19 @@ def recognise_pickle(head: bytes) -> str | None:
     if not (_NEW.match(head) or _runs(head)):
         return None
     return "joblib" if b"NumpyArrayWrapper" in head else "pickle"
+
+
+def goes_beyond(head: bytes) -> bool:
+    """Whether an unpickler would read on behind these bytes: no opcode in them is wrong."""
+    budget = Budget(0)
+    budget.opcodes = _STEPS
+    try:
+        Machine(Stream.of_bytes(head), _Plain(budget)).run()
+    except Malformed as error:
+        return str(error) == CUT_SHORT
+    except LimitExceeded:
+        pass
+    return True
 
 
 class _Plain(Trace):
