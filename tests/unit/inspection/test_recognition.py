@@ -312,3 +312,13 @@ def test_what_libmagic_says_is_printable_and_short() -> None:
         words = naming.for_people(said, "video/mp4")
         assert words.isprintable()
         assert len(words) < 150
+
+
+def test_a_value_longer_than_the_head_may_begin_a_pickle() -> None:
+    long = b"X" + (1 << 20).to_bytes(4, "little") + b"\1" * (1 << 20)
+
+    assert recognise(long[:HEAD], "model.pkl", whole=False) == Known(
+        "pickle", "application/x-pickle"
+    )
+    assert recognise(long[:HEAD], "model.dat", whole=False) is None
+    assert recognise(bytes(HEAD), "model.pkl", whole=False) is None
