@@ -218,6 +218,6 @@ def check_openvino(stream: Stream, notes: Notes) -> None:
         notes.fact("custom_operators", graph.extensions)
         listed = ", ".join(shown(each, 40) for each in sorted(graph.extensions)[:5])
         notes.tell(
-            "openvino.custom_operators",
+            "openvino.custom_operator",
             f"{notes.place} needs operators that are not OpenVINO's own: {listed}.",
         )
