@@ -105,16 +105,21 @@ def publish(
     record = published.version.record
     for finding in record.validation.findings:
         print(plain(f"{finding.severity}: {finding.message}"), file=sys.stderr)
+    held = record.status != Status.READY
+    emit(record, f"Published {_told(published, aliases, held=held)}", json=json)
+    if held:
+        raise typer.Exit(exits.HELD)
+
+
+def _told(published: Published, aliases: Sequence[AliasName], *, held: bool) -> str:
+    record = published.version.record
     again = " (published before)" if published.replayed else ""
     pointing = ", ".join(f"@{name}" for name in aliases if name in record.aliases)
     at = f"{record.model}@{record.version}{f' ({pointing})' if pointing else ''}"
     what = f"{plural(len(record.files), 'file')}, {size(record.size)}{again}"
-    held = record.status != Status.READY
     review = f"modelyard-server review {record.model}@{record.version} accept --reason ..."
     then = f"\nIt is held until somebody reviews it, and not served: {review}" if held else ""
-    emit(record, f"Published {at}: {what}.{then}", json=json)
-    if held:
-        raise typer.Exit(exits.HELD)
+    return f"{at}: {what}.{then}"
 
 
 def find_files(sources: Sequence[Path]) -> Iterator[tuple[FilePath, Path]]:
