@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from adapters.inspection.archives.compression import check_compressed
 from adapters.inspection.archives.tars import check_tar
-from adapters.inspection.archives.zips import check_zip, names_at_end
+from adapters.inspection.archives.zip_directory import names_at_end
+from adapters.inspection.archives.zips import check_zip
 from adapters.inspection.formats.boosters import (
     check_lightgbm,
     check_xgboost_binary,
@@ -174,6 +175,3 @@ def _note_limit(error: LimitExceeded, notes: Notes) -> None:
         notes.refuse("file.bomb", f"{notes.place} {error}.")
     else:
         notes.not_all_read(str(error))
-
-
-__all__ = ["inspect_file", "inspect_part"]

@@ -9,7 +9,8 @@ import threading
 
 import magic
 
-OCTETS = "application/octet-stream"
+from adapters.inspection.report import OCTETS
+
 _MOST = 64 * 1024
 
 # A cookie of libmagic's is not made for several threads: each thread has its own, when it asks.

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
+from adapters.inspection.report import printable, shown
+
 _CERTAIN = re.compile(
     r"""
       image/(?: jpeg | png | gif | bmp | webp | tiff | heic | heif | avif | jp2 | jpx
@@ -244,7 +246,7 @@ def for_people(description: str, media_type: str) -> str:
     vague = kind is not None and parts[0].startswith(_VAGUE)
     name = parts[1] if vague and len(parts) > 1 else parts[0]
     name = re.sub(r"\s*(?:\[[^\]]*\]|\([^)]*\))", "", name[:300]).rstrip(": '")
-    name = "".join(c if c.isprintable() else "?" for c in name)[:100]
+    name = printable(name)[:100]
     if vague or (kind and not _SAYS_SO.search(name)):
         return f"{kind} ({name})"
     if _COUNTED.search(name):
@@ -260,8 +262,7 @@ def of_misnamed_text(head: bytes) -> str:
     if not start:
         return "blank text"
     what = "JSON" if start[0] in "{[" else "XML" if start.startswith("<?xml") else "text"
-    shown = "".join(c if c.isprintable() else "?" for c in start)
-    return f"{what} ({shown[:57]}...)" if len(shown) > 60 else f"{what} ({shown})"
+    return f"{what} ({shown(start, 60)})"
 
 
 def of_text(media_type: str, name: str) -> str:

@@ -18,8 +18,8 @@ from typing import Protocol
 
 from adapters.inspection import libmagic, naming
 from adapters.inspection.formats import protobuf
-from adapters.inspection.libmagic import OCTETS
 from adapters.inspection.pickles.recognition import goes_beyond, recognise_pickle
+from adapters.inspection.report import OCTETS
 
 HEAD = 64 * 1024
 """Bytes of a file's beginning that it is recognised by, at most."""

@@ -36,10 +36,19 @@ _TYPES = {
 NOT_ALL_CHECKED = "file.not_all_checked"
 
 
+def printable(text: str) -> str:
+    """A text on one line, with nothing in it that a terminal would act on."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def shown(text: str, most: int = 100) -> str:
     """A text from a file, fit to be shown: printable, on one line, not endless."""
-    cut = text if len(text) <= most else f"{text[: most - 3]}..."
-    return "".join(c if c.isprintable() else "?" for c in cut)
+    return printable(text if len(text) <= most else f"{text[: most - 3]}...")
+
+
+def shown_path(path: FilePath) -> str:
+    """Likewise a path, whose end tells more than its beginning."""
+    return shown(path) if len(path) <= 100 else f"...{shown(path[-97:])}"
 
 
 class Inspector(Protocol):
@@ -83,7 +92,7 @@ class Notes:
     @property
     def place(self) -> str:
         """The file, or the member and the file, to begin a sentence with."""
-        path = shown(str(self.path)) if len(self.path) <= 100 else f"...{shown(self.path[-97:])}"
+        path = shown_path(self.path)
         return f"{shown(self.location)} in {path}" if self.location else path
 
     def member(self, name: str) -> Notes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adapters.inspection.recognition import HEAD, NotAModel, recognise
-from adapters.inspection.report import OCTETS, shown
+from adapters.inspection.report import OCTETS, shown_path
 from domain.validation import NOT_A_MODEL, FileReport, Finding, Severity
 from domain.values import FilePath
 
@@ -17,12 +17,7 @@ def sniff(head: bytes, path: FilePath) -> FileReport:
     """
     found = recognise(head[:HEAD], path, whole=len(head) < HEAD)
     if isinstance(found, NotAModel):
-        return FileReport(found.media_type, None, (not_a_model(found, path),))
+        message = f"{shown_path(path)} is {found.what}, not a model."
+        refusal = Finding(NOT_A_MODEL, Severity.CRITICAL, message, path)
+        return FileReport(found.media_type, None, (refusal,))
     return FileReport(found.media_type, found.format) if found else FileReport(OCTETS)
-
-
-def not_a_model(found: NotAModel, path: FilePath) -> Finding:
-    """Refuses it by its right name."""
-    place = shown(path) if len(path) <= 100 else f"...{shown(path[-97:])}"
-    message = f"{place} is {found.what}, not a model."
-    return Finding(NOT_A_MODEL, Severity.CRITICAL, message, path)

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from adapters.inspection import RULESET, libmagic, wire
-from adapters.inspection.report import OCTETS, shown
+from adapters.inspection.report import OCTETS, shown_path
 from adapters.inspection.sandbox import Child, ChildLost
 from adapters.inspection.sniffing import sniff
 from application.ports.file_validator import FileSource, FileValidator
@@ -156,6 +156,6 @@ class SandboxedFileValidator(FileValidator):
 
 def _not_checked(path: FilePath, cause: str) -> FileReport:
     """What could not be read to its end must not enter."""
-    message = f"{shown(str(path))} could not be checked: {cause}."
+    message = f"{shown_path(path)} could not be checked: {cause}."
     _log.warning("%s", message)
     return FileReport(OCTETS, None, (Finding(NOT_CHECKED, Severity.CRITICAL, message, path),))

@@ -14,6 +14,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
+from adapters.inspection.report import printable
 from domain.validation import Coverage, Facts, FactValue, FileReport, Finding, Severity
 from domain.values import MAX_NAME, FilePath
 
@@ -147,4 +148,4 @@ def _optional(value: Any) -> str | None:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise Nonsense("no text")
-    return "".join(c if c.isprintable() else "?" for c in value[:_MOST_TEXT])
+    return printable(value[:_MOST_TEXT])

@@ -18,7 +18,6 @@ from adapters.inspection.archives.zip_directory import (
     check_layout,
     entry_fault,
     find_directory,
-    names_at_end,
     read_entries,
 )
 from adapters.inspection.archives.zip_kinds import folder_kind, model_kind, something_else
@@ -204,6 +203,3 @@ def _finish(kind: str | None, archive: _Archive, folder: Folder) -> None:
         inside.format = "skops"
         folder.keep("schema.json", inside)
     folder.finish()
-
-
-__all__ = ["check_zip", "names_at_end"]
