@@ -7,16 +7,12 @@ names what is no model. This says what a file is, not whether it is sound or saf
 
 from __future__ import annotations
 
-import bz2
-import lzma
 import re
 import struct
-import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from adapters.inspection import libmagic, naming
+from adapters.inspection.archives.parts import BROKEN, DECOMPRESSORS
 from adapters.inspection.formats import protobuf
 from adapters.inspection.pickles.recognition import goes_beyond, recognise_pickle
 from adapters.inspection.report import OCTETS
@@ -55,6 +51,8 @@ _MAGIC: tuple[tuple[int, bytes, Recognised], ...] = (
     (0, b"PK\x07\x08", Known("zip", "application/zip")),
     (0, b"\x04\x22\x4d\x18", Known("lz4", "application/x-lz4")),
     (0, b"\x28\xb5\x2f\xfd", Known("zstd", "application/zstd")),
+    (0, b"\x1f\x8b\x08", Known("gzip", "application/gzip")),
+    (0, b"\xfd7zXZ\0", Known("xz", "application/x-xz")),
     (0, _HDF5, Known("hdf5", "application/x-hdf5")),
     (0, b"\x93NUMPY", Known("npy", "application/x-numpy-data")),
     (4, b"TFL3", Known("tflite", "application/x-tflite")),
@@ -146,34 +144,20 @@ def _hdf5_behind(head: bytes) -> Recognised:
 # --- containers ---------------------------------------------------------------------------------
 
 
-class _Decompressor(Protocol):
-    def decompress(self, data: bytes, max_length: int) -> bytes: ...
-
-
-def _lzma() -> _Decompressor:
-    """The stream itself says how much memory it wants: up to 4 GiB."""
-    return lzma.LZMADecompressor(memlimit=64 << 20)
-
-
 # Two or three bytes begin many a file: what follows them must decompress.
-_COMPRESSIONS: tuple[tuple[bytes, Known, Callable[[], _Decompressor] | None], ...] = (
-    (b"\x1f\x8b\x08", Known("gzip", "application/gzip"), None),
-    (b"\xfd7zXZ\0", Known("xz", "application/x-xz"), None),
-    (b"BZh", Known("bz2", "application/x-bzip2"), bz2.BZ2Decompressor),
-    (b"]\0\0", Known("lzma", "application/x-lzma"), _lzma),
-    *(
-        (b"x" + level, Known("zlib", "application/zlib"), zlib.decompressobj)
-        for level in (b"\x01", b"\x5e", b"\x9c", b"\xda")
-    ),
+_COMPRESSIONS: tuple[tuple[bytes, str, str], ...] = (
+    (b"BZh", "bz2", "application/x-bzip2"),
+    (b"]\0\0", "lzma", "application/x-lzma"),
+    *((b"x" + level, "zlib", "application/zlib") for level in (b"\x01", b"\x5e", b"\x9c", b"\xda")),
 )
 
 
 def _container(head: bytes) -> Recognised:
     if _is_tar(head):
         return Known("tar", "application/x-tar")
-    for magic, known, decompressor in _COMPRESSIONS:
-        if head.startswith(magic) and (decompressor is None or _unpacks(head, decompressor())):
-            return known
+    for magic, method, media_type in _COMPRESSIONS:
+        if head.startswith(magic) and _unpacks(head, method):
+            return Known(method, media_type)
     return None
 
 
@@ -187,10 +171,10 @@ def _is_tar(head: bytes) -> bool:
     return sum(head[:148]) + sum(head[156:512]) + 8 * 32 == int(field, 8)
 
 
-def _unpacks(head: bytes, decompressor: _Decompressor) -> bool:
+def _unpacks(head: bytes, method: str) -> bool:
     try:
-        return bool(decompressor.decompress(head, 4096)) or len(head) == HEAD
-    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError):
+        return bool(DECOMPRESSORS[method]().decompress(head, 4096)) or len(head) == HEAD
+    except BROKEN:
         return False
 
 

@@ -138,7 +138,8 @@ DECOMPRESSORS: dict[str, Callable[[], Decompressor]] = {
 }
 # Files of these may be written one behind the other.
 _CONCATENATED = frozenset({"bz2", "gzip", "lz4", "xz"})
-_BROKEN = (OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError)
+BROKEN = (OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError)
+"""What decompressors raise where their input is none of theirs."""
 _FEED = 64 * 1024
 _MOST_STREAMS = 50_000
 
@@ -198,7 +199,7 @@ class Decompressed(io.RawIOBase):
             feed, self._rest = self._rest or self._source.read(_FEED), b""
         try:
             data = decompressor.decompress(feed, most)
-        except _BROKEN as error:
+        except BROKEN as error:
             if "memory usage limit" in str(error).lower():
                 raise LimitExceeded("needs too much memory to be read", bomb=False) from error
             raise Malformed(f"has broken {self._method} compression") from error

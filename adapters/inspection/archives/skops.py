@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 
+from adapters.inspection.formats.json_parts import objects_in
 from adapters.inspection.pickles import Trust, judge_import
 from adapters.inspection.report import Notes, shown
 from adapters.inspection.streams import Malformed
@@ -52,7 +52,7 @@ def check_schema(schema: bytes, notes: Notes) -> None:
     if not isinstance(root, dict) or "__class__" not in root:
         raise Malformed("describes no object")
     classes: dict[str | None, None] = {}
-    for node in _nodes(root):
+    for node in objects_in(root, _MOST_NODES):
         if "__class__" in node or "__module__" in node or "__loader__" in node:
             classes[_check_node(node, notes)] = None
         if isinstance(node.get("module_path"), str):
@@ -65,20 +65,6 @@ def check_schema(schema: bytes, notes: Notes) -> None:
     notes.fact("classes", [name for name in classes if name])
     version = root.get("_skops_version")
     notes.fact("producer", f"skops {version}" if isinstance(version, str) else None)
-
-
-def _nodes(root: object) -> Iterator[dict[str, object]]:
-    waiting, seen = [root], 0
-    while waiting:
-        part = waiting.pop()
-        seen += 1
-        if seen > _MOST_NODES:
-            raise Malformed(f"has more than {_MOST_NODES} nodes")
-        if isinstance(part, dict):
-            yield part
-            waiting.extend(part.values())
-        elif isinstance(part, list):
-            waiting.extend(part)
 
 
 def _check_node(node: dict[str, object], notes: Notes) -> str | None:

@@ -14,6 +14,7 @@ import posixpath
 import re
 from collections.abc import Callable, Iterator
 
+from adapters.inspection.formats.json_parts import objects_in, parts_of
 from adapters.inspection.formats.mlmodel import check_mlmodel
 from adapters.inspection.formats.templates import MOST, check_template
 from adapters.inspection.report import Notes, shown
@@ -83,7 +84,7 @@ def _check_object(content: dict[str, object], notes: Notes) -> None:
     for reference in _references(content):
         what = f"loading the model runs Python code that comes with it ({shown(reference)})"
         _hold_code(notes, what, reference)
-    for part in _objects(content):
+    for part in objects_in(content, MOST):
         if part.get("trust_remote_code"):
             _hold_code(notes, "it asks for trust_remote_code", None)
         library = part.get("parent_library")
@@ -96,38 +97,19 @@ def _check_object(content: dict[str, object], notes: Notes) -> None:
         check_template(text, notes, "the chat template")
 
 
-def _objects(content: object) -> Iterator[dict[str, object]]:
-    waiting = [content]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, list):
-            waiting.extend(part)
-        elif isinstance(part, dict):
-            yield part
-            waiting.extend(part.values())
-
-
 def _references(content: dict[str, object]) -> Iterator[str]:
     """The classes that ``auto_map`` and ``custom_pipelines`` name, at whatever depth there are."""
-    for part in _objects(content):
+    for part in objects_in(content, MOST):
         for key in ("auto_map", "custom_pipelines"):
             yield from _texts(part.get(key))
 
 
 def _texts(value: object) -> Iterator[str]:
     """All texts in a value, and one for a value that has none though there should be."""
-    waiting, found = [value], False
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, dict):
-            waiting.extend(part.values())
-        elif isinstance(part, list):
-            waiting.extend(part)
-        elif isinstance(part, str):
-            found = True
-            yield part
-    if value and not found:
-        yield "code of its own"
+    texts = [part for part in parts_of(value, MOST) if isinstance(part, str)]
+    if value and not texts:
+        texts = ["code of its own"]
+    yield from texts
 
 
 def _check_pipeline(content: dict[str, object], notes: Notes) -> None:

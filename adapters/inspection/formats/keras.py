@@ -12,9 +12,9 @@ import builtins
 import json
 import re
 from base64 import b64decode
-from collections.abc import Iterator
 from contextlib import suppress
 
+from adapters.inspection.formats.json_parts import parts_of
 from adapters.inspection.pickles import Trust, judge_import
 from adapters.inspection.report import Notes, shown
 from adapters.inspection.streams import Malformed, Stream
@@ -77,10 +77,10 @@ def check_keras_config(config: object, notes: Notes) -> None:
     """
     if not isinstance(config, dict) or not isinstance(config.get("class_name"), str):
         raise Malformed("has a configuration that describes no Keras model")
-    for part in _parts(config):
+    for part in parts_of(config, _MOST_PARTS):
         if isinstance(part, dict):
             _check_part(part, notes)
-        elif "enable_unsafe_deserialization" in part:
+        elif isinstance(part, str) and "enable_unsafe_deserialization" in part:
             _gadget("keras.config", "enable_unsafe_deserialization", notes)
     notes.fact("framework", "keras")
     notes.fact("architecture", config["class_name"])
@@ -119,23 +119,6 @@ def check_keras_metadata(stream: Stream, notes: Notes) -> None:
         notes.not_all_read("is larger than any honest metadata of Keras")
     elif _LAMBDA.search(data):
         _check_name(None, "Lambda", None, notes)
-
-
-def _parts(config: object) -> Iterator[dict[str, object] | str]:
-    """All objects and texts in it; no recursion, for JSON may be nested deep."""
-    waiting, seen = [config], 0
-    while waiting:
-        part = waiting.pop()
-        seen += 1
-        if seen > _MOST_PARTS:
-            raise Malformed(f"has a configuration of more than {_MOST_PARTS} parts")
-        if isinstance(part, dict):
-            yield part
-            waiting.extend(part.values())
-        elif isinstance(part, list):
-            waiting.extend(part)
-        elif isinstance(part, str):
-            yield part
 
 
 def _check_part(part: dict[str, object], notes: Notes) -> None:
