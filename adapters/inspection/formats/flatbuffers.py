@@ -1,19 +1,19 @@
-"""Models in FlatBuffers: TensorFlow Lite and ONNX Runtime's own format.
+"""Reading FlatBuffers, by https://flatbuffers.dev/internals/: TensorFlow Lite, ONNX Runtime and
+CatBoost write their models so.
 
-By https://flatbuffers.dev/internals/, tensorflow/compiler/mlir/lite/schema/schema.fbs and
-onnxruntime/core/flatbuffers/schema/ort.fbs. Only tables are read; where tensors lie, is compared
-with where the file ends. Every offset is the file's word: all of them are checked.
+Only tables are read; where tensors lie, is compared with where the file ends. Every offset is the
+file's word: all of them are checked.
 """
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
 from typing import BinaryIO
 
-from adapters.inspection.streams import LimitExceeded, Malformed, Stream
+from adapters.inspection.streams import LimitExceeded, Malformed
 
 _MOST_STEPS = 1_000_000
 _MOST_TEXT = 1024
@@ -24,14 +24,19 @@ _NUMBERS = {"b": 1, "B": 1, "i": 4, "I": 4, "q": 8, "Q": 8}
 class Buffer:
     """A FlatBuffer whose tables are read where they lie.
 
+    Args:
+        start: where it begins in the file.
+        size: in bytes; None where it goes to the end of the file.
+
     Raises (all that reads):
         Malformed: an offset leads out of the file.
         LimitExceeded: there are more tables and texts than are looked at.
     """
 
-    def __init__(self, stream: Stream) -> None:
-        self._file: BinaryIO = stream.sought()
-        self.size = self._file.seek(0, 2)
+    def __init__(self, file: BinaryIO, start: int = 0, size: int | None = None) -> None:
+        self._file = file
+        self._start = start
+        self.size = self._file.seek(0, io.SEEK_END) - start if size is None else size
         self._left = _MOST_STEPS
 
     def root(self) -> Table:
@@ -45,7 +50,7 @@ class Buffer:
             raise LimitExceeded(f"has more than {_MOST_STEPS} parts", bomb=False)
         if at < 0 or at + count > self.size:
             raise Malformed("is damaged: it refers to a place after its end")
-        self._file.seek(at)
+        self._file.seek(self._start + at)
         data = self._file.read(count)
         if len(data) < count:
             raise Malformed("ends too early: it was cut short")
@@ -120,9 +125,9 @@ class Table:
             for index in range(count):
                 yield self.buffer.table(self.buffer.offset(start + 4 * index))
 
-    def text(self, number: int) -> str:
-        """A text, cut to what is sensible; "" if it is not there."""
-        return _text(self.buffer, self._target(number)) if self.has(number) else ""
+    def text(self, number: int, most: int = _MOST_TEXT) -> str:
+        """A text, of which ``most`` bytes are read; "" if it is not there."""
+        return _text(self.buffer, self._target(number), most) if self.has(number) else ""
 
     def texts(self, number: int) -> Iterator[str]:
         """A list of texts."""
@@ -141,9 +146,9 @@ class Table:
             raise Malformed(f"has a list of {count} numbers")
         return struct.unpack(f"<{count}{kind}", self.buffer.read(start, count * width))
 
-    def length(self, number: int) -> int:
-        """The size of a list of bytes, which are there."""
-        return self.buffer.vector(self._target(number), 1)[1] if self.has(number) else 0
+    def length(self, number: int, width: int = 1) -> int:
+        """How many entries of that width a list has, which are there."""
+        return self.buffer.vector(self._target(number), width)[1] if self.has(number) else 0
 
     def _target(self, number: int) -> int:
         if self.fields[number] + 4 > self.size:
@@ -151,19 +156,6 @@ class Table:
         return self.buffer.offset(self.at + self.fields[number])
 
 
-def _text(buffer: Buffer, at: int) -> str:
+def _text(buffer: Buffer, at: int, most: int = _MOST_TEXT) -> str:
     start, count = buffer.vector(at, 1)
-    return buffer.read(start, min(count, _MOST_TEXT)).decode("utf-8", "replace")
-
-
-def elements(shape: tuple[int, ...]) -> int:
-    """How many elements a tensor of this shape has.
-
-    Raises:
-        Malformed: nothing can have that shape.
-    """
-    if any(side < 0 for side in shape):
-        raise Malformed("has a tensor with a negative dimension")
-    if len(shape) > 64 or (count := prod(shape)) > 1 << 62:
-        raise Malformed("has a tensor that is larger than anything can be")
-    return count
+    return buffer.read(start, min(count, most)).decode("utf-8", "replace")

@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from math import prod
 
 from adapters.inspection.formats.onnx_operators import DATA_TYPES, note_operators, note_opsets
 from adapters.inspection.formats.protobuf_wire import BYTES, VARINT, Wire
 from adapters.inspection.formats.references import leaves_folder
+from adapters.inspection.formats.tensor_shapes import elements
 from adapters.inspection.report import Notes, shown
 from adapters.inspection.streams import LimitExceeded, Malformed, Stream
 
@@ -29,7 +29,6 @@ _EXTERNAL = 1
 MOST_DISTINCT = 10_000
 _MOST_NAMES = 200_000
 _MOST_DIMENSIONS = 64
-_MOST_ELEMENTS = 1 << 62
 
 
 def check_onnx(stream: Stream, notes: Notes) -> None:
@@ -54,14 +53,6 @@ class _Tensor:
     raw: int | None = None
     external: dict[str, str] = field(default_factory=dict)
     located: int = 0
-
-    def elements(self) -> int:
-        if any(dim >= 1 << 63 for dim in self.dims):
-            raise Malformed("has a tensor with a negative dimension")
-        count = prod(self.dims)
-        if count > _MOST_ELEMENTS:
-            raise Malformed("has a tensor that is larger than anything can be")
-        return count
 
 
 @dataclass(slots=True)
@@ -255,7 +246,7 @@ class _Model:
         self._measure(tensor, length)
         if counted:
             self.tensors += 1
-            self.parameters += tensor.elements()
+            self.parameters += elements(tensor.dims)
             self.dtypes.add(DATA_TYPES.get(tensor.data_type, (f"type {tensor.data_type}", 0))[0])
         return tensor.name
 
@@ -272,14 +263,14 @@ class _Model:
     def _measure(self, tensor: _Tensor, length: int) -> None:
         """Compares the size of the data with the shape, and looks where it is."""
         bits = DATA_TYPES.get(tensor.data_type, ("", 0))[1]
-        elements = tensor.elements()
-        needed = (elements * bits + 7) // 8
+        count = elements(tensor.dims)
+        needed = (count * bits + 7) // 8
         if tensor.external or tensor.located == _EXTERNAL:
             self._locate(tensor, needed)
         elif tensor.raw and bits and tensor.raw != needed:
             raise Malformed(f"has a tensor of {tensor.raw} bytes whose shape needs {needed}")
-        elif elements > 4 * length:
-            raise Malformed(f"has a tensor of {elements} elements in {length} bytes")
+        elif count > 4 * length:
+            raise Malformed(f"has a tensor of {count} elements in {length} bytes")
 
     def _locate(self, tensor: _Tensor, needed: int) -> None:
         location = tensor.external.get("location")

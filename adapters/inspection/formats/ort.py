@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from adapters.inspection.formats.flatbuffers import Buffer, Table, elements
+from adapters.inspection.formats.flatbuffers import Buffer, Table
 from adapters.inspection.formats.onnx_operators import DATA_TYPES, note_operators, note_opsets
+from adapters.inspection.formats.tensor_shapes import elements
 from adapters.inspection.report import Notes
 from adapters.inspection.streams import LimitExceeded, Malformed, Stream
 
@@ -22,7 +23,7 @@ def check_ort(stream: Stream, notes: Notes) -> None:
         Malformed: it is none, or broken.
         LimitExceeded: it has more parts than are looked at.
     """
-    session = Buffer(stream).root()
+    session = Buffer(stream.sought()).root()
     model = session.table(1)
     graph = model.table(7) if model is not None else None
     if model is None or graph is None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from math import prod
 
 from adapters.inspection.formats.protobuf_wire import BYTES, VARINT, Wanted, Wire
 from adapters.inspection.formats.references import leaves_folder
+from adapters.inspection.formats.tensor_shapes import elements
 from adapters.inspection.report import Notes, shown
 from adapters.inspection.streams import LimitExceeded, Malformed, Stream
 
@@ -187,11 +187,11 @@ class _Graph:
         notes.fact("parameters", self.parameters or None)
         note_graph_operators(self.operators, notes)
 
-    def count(self, data_type: int, elements: int) -> None:
+    def count(self, data_type: int, count: int) -> None:
         """Counts a tensor of weights."""
         self.tensors += 1
         self.dtypes.add(_name(data_type))
-        self.parameters += elements
+        self.parameters += count
 
     def _node(self, length: int) -> None:
         name = ""
@@ -234,12 +234,12 @@ class _Graph:
             else:
                 content = value
         bits = _DATA_TYPES.get(data_type, ("", 0))[1]
-        elements = _elements(dims)
-        if content and bits and content * 8 != elements * bits:
-            needed = elements * bits // 8
+        count = elements(dims, most=_MOST_ELEMENTS, sides=_MOST_DIMENSIONS)
+        if content and bits and content * 8 != count * bits:
+            needed = count * bits // 8
             raise Malformed(f"has a tensor of {content} bytes whose shape needs {needed}")
         if data_type in _WEIGHTS:
-            self.count(data_type, elements)
+            self.count(data_type, count)
 
 
 @dataclass(slots=True)
@@ -339,7 +339,7 @@ class _SavedModel:
             else:
                 trainable = value
         if trainable and all(dim < 1 << 63 for dim in dims):
-            self.graph.count(data_type, _elements(dims))
+            self.graph.count(data_type, elements(dims, most=_MOST_ELEMENTS, sides=_MOST_DIMENSIONS))
 
     def _user_object(self, length: int) -> None:
         """The configuration of a Keras layer, as TensorFlow wrote it before 2.5."""
@@ -373,12 +373,3 @@ def _dims(wire: Wire, length: int) -> list[int]:
         if len(dims) > _MOST_DIMENSIONS:
             raise Malformed(f"has a tensor of more than {_MOST_DIMENSIONS} dimensions")
     return dims
-
-
-def _elements(dims: list[int]) -> int:
-    if any(dim >= 1 << 63 for dim in dims):
-        raise Malformed("has a tensor with a negative dimension")
-    count = prod(dims)
-    if count > _MOST_ELEMENTS:
-        raise Malformed("has a tensor that is larger than anything can be")
-    return count

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from adapters.inspection.formats.flatbuffers import Buffer, Table, elements
+from adapters.inspection.formats.flatbuffers import Buffer, Table
+from adapters.inspection.formats.tensor_shapes import elements
 from adapters.inspection.formats.tensorflow import note_graph_operators
 from adapters.inspection.report import Notes, shown
 from adapters.inspection.streams import Malformed, Stream
@@ -57,7 +58,7 @@ def check_tflite(stream: Stream, notes: Notes) -> None:
         Malformed: it is none, or broken.
         LimitExceeded: it has more parts than are looked at.
     """
-    root = Buffer(stream).root()
+    root = Buffer(stream.sought()).root()
     notes.fact("framework", "tflite")
     notes.fact("format_version", root.number(0, "I"))
     notes.fact("description", root.text(3) or None)

@@ -17,7 +17,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from adapters.inspection.formats import flatbuffers as format_of_tables
-from adapters.inspection.formats.flatbuffers import Buffer, elements
+from adapters.inspection.formats.flatbuffers import Buffer
+from adapters.inspection.formats.tensor_shapes import elements
 from adapters.inspection.inspect import inspect_file
 from adapters.inspection.streams import Malformed, Stream
 from domain.validation import FileReport, Severity
@@ -225,7 +226,7 @@ def test_more_tables_than_are_looked_at_are_held(monkeypatch: pytest.MonkeyPatch
 )
 def test_roots_that_lead_nowhere_are_refused(data: bytes) -> None:
     with pytest.raises(Malformed):
-        Buffer(Stream.of_bytes(data)).root()
+        Buffer(io.BytesIO(data)).root()
 
 
 def test_shapes_have_a_size() -> None:
