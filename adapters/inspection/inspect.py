@@ -24,16 +24,13 @@ from adapters.inspection.formats.coreml import check_coreml
 from adapters.inspection.formats.flax import check_flax
 from adapters.inspection.formats.gguf import check_gguf
 from adapters.inspection.formats.hdf5 import check_hdf5
+from adapters.inspection.formats.keras import check_keras_metadata
 from adapters.inspection.formats.numpy_arrays import check_npy
 from adapters.inspection.formats.onnx import check_onnx
 from adapters.inspection.formats.ort import check_ort
 from adapters.inspection.formats.pmml import check_openvino, check_pmml
 from adapters.inspection.formats.safetensors import check_safetensors
-from adapters.inspection.formats.tensorflow import (
-    check_graph_def,
-    check_keras_metadata,
-    check_saved_model,
-)
+from adapters.inspection.formats.tensorflow import check_graph_def, check_saved_model
 from adapters.inspection.formats.tflite import check_tflite
 from adapters.inspection.misnaming import check_name, hold_unknown
 from adapters.inspection.pickles import check_joblib, check_pickle, check_torch_legacy

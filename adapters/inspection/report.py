@@ -128,22 +128,23 @@ class Notes:
         self.hold(NOT_ALL_CHECKED, f"{self.place} {reason}; the rest was not checked.")
 
     def fact(self, key: str, value: str | float | bool | Iterable[str] | None) -> None:
-        """Notes a fact; texts and lists are cut to what is sensible, None is no fact, and neither
-        is a number that no database can hold. Where the order of a list tells something it stays;
-        types of numbers get the names that safetensors has for them."""
-        if value is None or (isinstance(value, int | float) and not -_LARGEST <= value <= _LARGEST):
-            return
-        if isinstance(value, str):
-            self.facts[key] = shown(value, MOST_ENTRY)
-        elif isinstance(value, bool | int | float):
-            self.facts[key] = value
-        else:
+        """Notes a fact; texts and lists are cut to what is sensible. None is no fact, nor is what
+        is empty, or a number that no database can hold. Where the order of a list tells something
+        it stays; types of numbers get the names that safetensors has for them."""
+        if isinstance(value, bool | int | float):
+            if -_LARGEST <= value <= _LARGEST:
+                self.facts[key] = value
+        elif isinstance(value, str):
+            if value:
+                self.facts[key] = shown(value, MOST_ENTRY)
+        elif value is not None:
             names = _TYPES if key == "dtypes" else {}
             texts = dict.fromkeys(shown(names.get(each, str(each)), MOST_ENTRY) for each in value)
             entries = list(texts) if key in _IN_ORDER else sorted(texts)
             # A policy goes by the files that a model needs, so none of those is left out.
             most = MAX_FILES if key == EXTERNAL_DATA else MOST_ENTRIES
-            self.facts[key] = entries[:most]
+            if entries:
+                self.facts[key] = entries[:most]
 
     def report(self) -> FileReport:
         """The result, once the file itself was inspected."""

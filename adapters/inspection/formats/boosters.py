@@ -68,7 +68,7 @@ def _is_xgboost(outline: Outline) -> bool:
 def _note_xgboost(outline: Outline, notes: Notes) -> None:
     version = outline.lists.get("version", [])
     notes.fact("framework", "xgboost")
-    notes.fact("framework_version", ".".join(str(part) for part in version[:3]) or None)
+    notes.fact("framework_version", ".".join(str(part) for part in version[:3]))
     notes.fact("model_type", outline.text(f"{_BOOSTER}.name"))
     notes.fact("objective", outline.text("learner.objective.name"))
     notes.fact("features", outline.number("learner.learner_model_param.num_feature"))

@@ -63,8 +63,7 @@ def _note(notes: Notes, version: str | None, objective: str | None, classes: lis
     if version and (found := _VERSION.search(version[:2000])):
         notes.fact("framework_version", found[1] or found[2])
     notes.fact("objective", objective)
-    if classes:
-        notes.fact("classes", [str(each) for each in classes])
+    notes.fact("classes", [str(each) for each in classes])
 
 
 # --- cbm ----------------------------------------------------------------------------------------
@@ -90,7 +89,7 @@ def check_catboost_cbm(stream: Stream, notes: Notes) -> None:
     if length < 16 or 8 + length > total:
         raise Malformed(f"has {total} bytes; its header promises {8 + length}")
     root = Buffer(file, 8, length).root()
-    notes.fact("format_version", root.text(_CORE_VERSION) or None)
+    notes.fact("format_version", root.text(_CORE_VERSION))
     if trees := root.table(_CORE_TREES):
         notes.fact("trees", trees.length(_TREE_SIZES, 4))
         notes.fact("features", trees.length(_FLOAT, 4) + trees.length(_CATEGORICAL, 4))

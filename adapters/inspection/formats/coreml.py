@@ -83,10 +83,10 @@ class _Model:
             self.notes.fact("architecture", _KINDS[kinds[-1]])
 
     def note(self) -> None:
-        self.notes.fact("operators", self.operators or None)
-        self.notes.fact("classes", self.classes or None)
+        self.notes.fact("operators", self.operators)
+        self.notes.fact("classes", self.classes)
         self.notes.fact("layers", self.layers or None)
-        self.notes.fact("external_data", self.files or None)
+        self.notes.fact("external_data", self.files)
 
     def _kind(self, number: int, length: int) -> None:
         wire = self.wire
@@ -255,15 +255,15 @@ def _describe(wire: Wire, length: int, notes: Notes) -> None:
         described = _feature(wire, size)
         if len(features[number]) < 1000:
             features[number].append(described)
-    notes.fact("inputs", features[1] or None)
-    notes.fact("outputs", features[10] or None)
+    notes.fact("inputs", features[1])
+    notes.fact("outputs", features[10])
 
 
 def _metadata(wire: Wire, length: int, notes: Notes) -> None:
     keys = {1: "description", 2: "version", 3: "author", 4: "license"}
     for number, size in wire.walk(dict.fromkeys((*keys, 100), BYTES), length):
         if number in keys:
-            notes.fact(keys[number], wire.text(size, 1000).strip() or None)
+            notes.fact(keys[number], wire.text(size, 1000).strip())
             continue
         key, value = wire.entry(size)
         if key == _COREMLTOOLS:

@@ -107,18 +107,25 @@ def check_keras_files(config: bytes, metadata: bytes, notes: Notes) -> None:
     notes.fact("framework_version", version if isinstance(version, str) else None)
 
 
-_LAMBDA = re.compile(rb'"class_name": ?"(?:Lambda|__lambda__)"')
-_MOST_METADATA = 16 << 20
+_LAMBDA = re.compile(rb'"class_name"\s*:\s*"(?:(?:[\w.>]+>)?Lambda|__lambda__)"')
+MOST_METADATA = 32 << 20
+"""Bytes of text that describe layers."""
 
 
 def check_keras_metadata(stream: Stream, notes: Notes) -> None:
-    """Looks for Lambda layers in ``keras_metadata.pb``, which older Keras wrote beside a SavedModel
-    and restores layers from."""
-    data = stream.read(_MOST_METADATA + 1)
-    if len(data) > _MOST_METADATA:
+    """Looks into ``keras_metadata.pb``, which Keras 2 wrote beside a SavedModel and restores layers
+    from; it is no model itself."""
+    notes.format = None
+    data = stream.read(MOST_METADATA + 1)
+    if len(data) > MOST_METADATA:
         notes.not_all_read("is larger than any honest metadata of Keras")
-    elif _LAMBDA.search(data):
-        _check_name(None, "Lambda", None, notes)
+    check_layers(data, notes)
+
+
+def check_layers(described: bytes, notes: Notes) -> None:
+    """Looks for Lambda layers in what describes layers in JSON, whatever is around that."""
+    if _LAMBDA.search(described):
+        _hold_lambda(notes)
 
 
 def _check_part(part: dict[str, object], notes: Notes) -> None:
@@ -135,8 +142,7 @@ def _check_part(part: dict[str, object], notes: Notes) -> None:
 
 def _check_name(module: object, name: str, registered: object, notes: Notes) -> None:
     if name in {"Lambda", "__lambda__"}:
-        message = f"{notes.place}: a Lambda layer holds Python code that runs when it is loaded."
-        notes.hold("keras.lambda", message)
+        _hold_lambda(notes)
         return
     if name in _VALUES:
         return
@@ -149,6 +155,11 @@ def _check_name(module: object, name: str, registered: object, notes: Notes) -> 
         _check_import(module, name, notes)
     elif module is None and name == "enable_unsafe_deserialization":
         _gadget("keras.config", name, notes)
+
+
+def _hold_lambda(notes: Notes) -> None:
+    message = f"{notes.place}: a Lambda layer holds Python code that runs when it is loaded."
+    notes.hold("keras.lambda", message)
 
 
 def _custom(registered: str, notes: Notes) -> None:

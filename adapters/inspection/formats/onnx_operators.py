@@ -33,8 +33,8 @@ _COMPILED = "EPContext"
 def note_operators(used: set[tuple[str, str]], own: set[tuple[str, str]], notes: Notes) -> None:
     """Notes the operators of a graph, as domain and name; ``own`` ones it defines by itself."""
     foreign = {each for each in used - own if each[0] not in _RUNTIMES}
-    notes.fact("operators", [name for _, name in used] or None)
-    notes.fact("custom_operators", [f"{domain}::{name}" for domain, name in foreign] or None)
+    notes.fact("operators", [name for _, name in used])
+    notes.fact("custom_operators", [f"{domain}::{name}" for domain, name in foreign])
     for domain, name in sorted(used):
         subject = f"{domain or 'ai.onnx'}::{name}"
         if _PYTHON.match(name):
@@ -64,4 +64,4 @@ def note_opsets(opsets: dict[str, int], notes: Notes) -> None:
     """Notes the versions of the sets of operators, by domain."""
     default = max((opsets[each] for each in ("", "ai.onnx") if each in opsets), default=None)
     notes.fact("opset", default)
-    notes.fact("opsets", [f"{each or 'ai.onnx'} {opsets[each]}" for each in opsets] or None)
+    notes.fact("opsets", [f"{each or 'ai.onnx'} {opsets[each]}" for each in opsets])

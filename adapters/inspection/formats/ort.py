@@ -100,7 +100,7 @@ def _note_ports(graph: Table, notes: Notes) -> None:
         if name in named:
             types[name] = _type(value)
     for key, names in ports.items():
-        notes.fact(key, [f"{name}: {types.get(name, '?')}" for name in names] or None)
+        notes.fact(key, [f"{name}: {types.get(name, '?')}" for name in names])
 
 
 def _type(value: Table) -> str:

@@ -154,8 +154,7 @@ class _Pmml:
         if self.kind is None:
             raise Malformed("is PMML, but there is no model in it")
         self._notes.fact("features", self._counts["fields"])
-        if self._fields:
-            self._notes.fact("feature_names", self._fields)
+        self._notes.fact("feature_names", self._fields)
         if self._counts["TreeModel"]:
             self._notes.fact("trees", self._counts["TreeModel"])
 

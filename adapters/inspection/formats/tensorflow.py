@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from adapters.inspection.formats.keras import MOST_METADATA, check_layers
 from adapters.inspection.formats.protobuf_wire import BYTES, VARINT, Wanted, Wire
 from adapters.inspection.formats.references import leaves_folder
 from adapters.inspection.formats.tensor_shapes import elements
@@ -77,8 +78,6 @@ _RISKS: tuple[tuple[str, str, re.Pattern[str]], ...] = (
         re.compile(r"(?!Addons>).*>.*", re.DOTALL),
     ),
 )
-_LAMBDA = re.compile(rb'"class_name"\s*:\s*"(?:[\w.>]+>)?Lambda"')
-_MOST_METADATA = 32 << 20
 _MOST_DISTINCT = 10_000
 _MOST_DIMENSIONS = 254
 # A tensor whose numbers are all the same is written as one of them, so its size proves nothing.
@@ -126,20 +125,6 @@ def check_saved_model(stream: Stream, notes: Notes) -> None:
         raise Malformed("has no operators: it is no SavedModel")
 
 
-def check_keras_metadata(stream: Stream, notes: Notes) -> None:
-    """Checks the keras_metadata.pb that lies beside a SavedModel of Keras 2; it is no model itself.
-
-    Raises:
-        Malformed: it is none, or broken.
-        LimitExceeded: it has more parts than are looked at.
-    """
-    notes.format = None
-    wire = Wire(stream)
-    for _, node in wire.walk({1: BYTES}):
-        for _, size in wire.walk({5: BYTES}, node):
-            _check_layer(wire, size, notes)
-
-
 def note_graph_operators(operators: set[str], notes: Notes) -> None:
     """Notes which operators of TensorFlow do more than to compute."""
     for name in sorted(operators):
@@ -179,10 +164,10 @@ class _Graph:
     def note(self) -> None:
         notes = self.notes
         notes.fact("framework", "tensorflow")
-        notes.fact("operators", self.operators or None)
+        notes.fact("operators", self.operators)
         custom = [name for name in self.operators if ">" in name]
-        notes.fact("custom_operators", custom or None)
-        notes.fact("dtypes", self.dtypes or None)
+        notes.fact("custom_operators", custom)
+        notes.fact("dtypes", self.dtypes)
         notes.fact("tensors", self.tensors or None)
         notes.fact("parameters", self.parameters or None)
         note_graph_operators(self.operators, notes)
@@ -267,12 +252,12 @@ class _SavedModel:
                 self._objects(size)
 
     def note(self) -> None:
-        self.notes.fact("framework_version", self.version or None)
-        self.notes.fact("tags", self.tags or None)
+        self.notes.fact("framework_version", self.version)
+        self.notes.fact("tags", self.tags)
         named = [name for name in self.signatures if not name.startswith("__saved_model")]
         chosen = ["serving_default"] if "serving_default" in named else named
         for index, key in enumerate(("inputs", "outputs")):
-            self.notes.fact(key, [v for n in chosen for v in self.signatures[n][index]] or None)
+            self.notes.fact(key, [v for n in chosen for v in self.signatures[n][index]])
 
     def _info(self, length: int) -> None:
         for number, size in self.wire.walk({4: BYTES, 5: BYTES}, length):
@@ -344,16 +329,9 @@ class _SavedModel:
     def _user_object(self, length: int) -> None:
         """The configuration of a Keras layer, as TensorFlow wrote it before 2.5."""
         for _, size in self.wire.walk({3: BYTES}, length):
-            _check_layer(self.wire, size, self.notes)
-
-
-def _check_layer(wire: Wire, length: int, notes: Notes) -> None:
-    """Checks the configuration of a layer, in JSON."""
-    if length > _MOST_METADATA:
-        raise Malformed(f"describes a layer in {length} bytes")
-    if _LAMBDA.search(wire.data(length)):
-        message = f"{notes.place} has a Lambda layer: Python code that Keras runs."
-        notes.hold("keras.lambda", message)
+            if size > MOST_METADATA:
+                raise Malformed(f"describes a layer in {size} bytes")
+            check_layers(self.wire.data(size), self.notes)
 
 
 def _name(data_type: int) -> str:

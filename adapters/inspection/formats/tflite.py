@@ -61,7 +61,7 @@ def check_tflite(stream: Stream, notes: Notes) -> None:
     root = Buffer(stream.sought()).root()
     notes.fact("framework", "tflite")
     notes.fact("format_version", root.number(0, "I"))
-    notes.fact("description", root.text(3) or None)
+    notes.fact("description", root.text(3))
     model = _Model(root, notes, _operators(root))
     for index, graph in enumerate(root.tables(2)):
         model.graph(graph, main=index == 0)
@@ -110,7 +110,7 @@ class _Model:
         for key, number in (("inputs", 1), ("outputs", 2)):
             ports = _within(graph.numbers(number, "i"), tensors)
             if main:
-                self.notes.fact(key, ports or None)
+                self.notes.fact(key, ports)
         for operator in graph.tables(3):
             if operator.number(0, "I") >= len(self.codes):
                 raise Malformed("is damaged: it has an operator of a kind that it does not name")
@@ -121,8 +121,8 @@ class _Model:
         notes = self.notes
         notes.fact("tensors", self.tensors)
         notes.fact("parameters", sum(self.weights.values()))
-        notes.fact("dtypes", self.dtypes or None)
-        notes.fact("operators", [name for _, name in self.codes] or None)
+        notes.fact("dtypes", self.dtypes)
+        notes.fact("operators", [name for _, name in self.codes])
         for entry in self.root.tables(6):
             if entry.text(0) == "min_runtime_version":
                 self._runtime(entry.number(1, "I"))
@@ -130,7 +130,7 @@ class _Model:
         note_graph_operators(
             {name.removeprefix(_FLEX) for name in custom if name.startswith(_FLEX)}, notes
         )
-        notes.fact("custom_operators", custom or None)
+        notes.fact("custom_operators", custom)
         for name in sorted(custom - _INCLUDED):
             if name.startswith(_FLEX):
                 notes.tell(
@@ -180,7 +180,7 @@ class _Model:
         for number, buffer in enumerate(self.root.tables(4)):
             if number == index and 0 < buffer.length(0) <= 32:
                 version = "".join(map(chr, buffer.numbers(0, "B")))
-                self.notes.fact("framework_version", version.rstrip("\0") or None)
+                self.notes.fact("framework_version", version.rstrip("\0"))
                 return
 
 
