@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -145,6 +145,15 @@ class Notes:
             most = MAX_FILES if key == EXTERNAL_DATA else MOST_ENTRIES
             if entries:
                 self.facts[key] = entries[:most]
+
+    @property
+    def refusals(self) -> int:
+        """How many findings keep the file out so far."""
+        return sum(finding.severity is Severity.CRITICAL for finding in self.findings)
+
+    def forget(self, unwanted: Callable[[Finding], bool]) -> None:
+        """Drops findings that turn out not to matter, now that more is known."""
+        self.findings[:] = [finding for finding in self.findings if not unwanted(finding)]
 
     def report(self) -> FileReport:
         """The result, once the file itself was inspected."""

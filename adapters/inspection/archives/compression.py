@@ -8,7 +8,6 @@ from typing import BinaryIO
 from adapters.inspection.archives.parts import DECOMPRESSORS, unpacked
 from adapters.inspection.report import Notes
 from adapters.inspection.streams import BLOCK, Budget, LimitExceeded, Malformed, Stream
-from domain.validation import Severity
 
 _EXTENSIONS = {
     "gzip": (".gz", ".gzip", ".z"),
@@ -59,7 +58,7 @@ def _inspect_inside(content: Stream, method: str, notes: Notes) -> None:
     notes.inspect(content, _name_inside(notes.name, method), inside)
     notes.facts.update(inside.facts)
     notes.format = _format(inside.format, method)
-    if not any(finding.severity is Severity.CRITICAL for finding in notes.findings):
+    if not notes.refusals:
         while content.read(BLOCK):
             pass
 

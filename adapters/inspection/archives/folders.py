@@ -16,6 +16,7 @@ from domain.validation import (
     NOT_A_MODEL,
     UNKNOWN_FORMAT,
     FileReport,
+    Finding,
     Severity,
     merged,
 )
@@ -79,8 +80,7 @@ class Folder:
     @property
     def hopeless(self) -> bool:
         """Whether so much was refused that nothing else matters."""
-        severities = [finding.severity for finding in self.notes.findings]
-        return severities.count(Severity.CRITICAL) >= _ENOUGH
+        return self.notes.refusals >= _ENOUGH
 
     def member(self, name: str) -> Notes:
         """Notes about one of the members; the location shows no characters that do harm."""
@@ -228,13 +228,14 @@ class Folder:
         if missing := sorted(needed - set(self.files)):
             message = f"{self.notes.place} needs {shown(', '.join(missing))}, which is not in it."
             self.notes.tell("archive.incomplete", message)
-        findings = self.notes.findings
-        for finding in list(findings):
+
+        def excused(finding: Finding) -> bool:
             name = self._located.get(finding.location or "")
             raw = finding.code in _ABOUT_RAW and (name in needed or self.raw(name or ""))
             beside = finding.code == "onnx.external_data" and finding.severity is Severity.INFO
-            if name is not None and (raw or (beside and not missing)):
-                findings.remove(finding)
+            return name is not None and (raw or (beside and not missing))
+
+        self.notes.forget(excused)
 
     def _external_data(self) -> Iterator[str]:
         for name, report in self.reports.items():
@@ -245,7 +246,7 @@ class Folder:
     def _without_model(self) -> None:
         notes = self.notes
         notes.format = None
-        notes.findings[:] = [each for each in notes.findings if each.code != "archive.other_file"]
+        notes.forget(lambda finding: finding.code == "archive.other_file")
         notes.refuse(NOT_A_MODEL, f"{notes.place} is {self.described()}, not a model.")
 
     def described(self) -> str:

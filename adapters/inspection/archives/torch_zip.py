@@ -29,9 +29,7 @@ _STORAGE = re.compile(
 _PICKLE = re.compile(r"(?:.*/)?(?:data|constants|bytecode|attributes)\.pkl|.*\.debug_pkl")
 _PACKAGE = re.compile(r"(?:^|/)\.data/(?:extern_modules|python_version)$")
 _PICKLED = re.compile(rb"\x80[\x02-\x05]")
-_FORMATS = {"pytorch-zip", "torchscript", "torch-pt2"}
-
-KINDS = frozenset(_FORMATS)
+KINDS = frozenset({"pytorch-zip", "torchscript", "torch-pt2"})
 
 
 def is_storage(name: str) -> bool:
@@ -72,11 +70,7 @@ def check(stream: Stream, notes: Notes) -> None:
     notes.facts.pop("format_version", None)
     if not notes.location.endswith("/data.pkl"):
         # That a pickle can carry code need be said once, not for each of hundreds.
-        notes.findings[:] = [
-            each
-            for each in notes.findings
-            if each.code != CAN_CARRY_CODE or each.location != notes.location
-        ]
+        notes.forget(lambda each: each.code == CAN_CARRY_CODE and each.location == notes.location)
 
 
 def describe(kind: str | None, folder: Folder) -> None:
@@ -101,12 +95,10 @@ def describe(kind: str | None, folder: Folder) -> None:
 
 def _trust_own_classes(notes: Notes) -> None:
     """Classes below ``__torch__`` are those of the archive's own TorchScript: no Python runs."""
-    notes.findings[:] = [
-        finding
-        for finding in notes.findings
-        if not (
+    notes.forget(
+        lambda finding: (
             finding.severity is Severity.WARNING
             and (finding.subject or "").startswith("__torch__.")
             and (finding.location or "").startswith(notes.location)
         )
-    ]
+    )

@@ -101,7 +101,8 @@ def only_json(stream: Stream, notes: Notes) -> None:
     again = stream.again()
     if again is None:
         raise LimitExceeded("cannot be read twice", bomb=False)
-    check_companion(again, notes)
+    with again.file:
+        check_companion(again, notes)
 
 
 _PARAMETERS = 136

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from adapters.inspection.pickles import opinion
 from adapters.inspection.pickles.facts import note_facts
@@ -101,11 +102,10 @@ def _read_plainly(stream: Stream, start: int, trace: Trace) -> None:
         trace.doubt("it has arrays that could be read as instructions where it is no joblib file")
         return
     plain = Trace(trace.budget)
-    try:
+    # The usual end is an error: an array is no pickle.
+    with again.file, suppress(Malformed, LimitExceeded):
         again.skip(start)
         Machine(again, plain, arrays=False).run()
-    except (Malformed, LimitExceeded):
-        pass  # the usual end: an array is no pickle
     for key, found in plain.imports.items():
         if found.dangerous:
             trace.imports.setdefault(key, found)
@@ -128,11 +128,14 @@ def _imports(name: str) -> str:
 
 def _note_second_opinion(stream: Stream, start: int, notes: Notes) -> None:
     """Adds what is dangerous to picklescan and nothing but unknown here."""
-    again, count = stream.again(), stream.tell() - start
-    if again is None or count > (opinion.MOST_BYTES if stream.seekable else opinion.MOST_REREAD):
+    count = stream.tell() - start
+    most = opinion.MOST_BYTES if stream.seekable else opinion.MOST_REREAD
+    again = stream.again() if count <= most else None
+    if again is None:
         return
-    again.skip(start)
-    data = again.read(count + opinion.BEYOND)
+    with again.file:
+        again.skip(start)
+        data = again.read(count + opinion.BEYOND)
     for module, name in opinion.dangerous_imports(data):
         if judge_import(module, name) is Trust.UNKNOWN and not _carries_code(module):
             notes.refuse(_CODE, f"{notes.place}: {_imports(f'{module}.{name}')}.")
@@ -204,10 +207,12 @@ def _bytes_of(stream: Stream, value: Value) -> bytes | None:
 
 
 def _bytes_at(stream: Stream, value: Value) -> bytes | None:
-    again = stream.again()
-    if again is None or not isinstance(value, Cut) or not 0 < value.count <= _MOST_LOADED:
+    if not isinstance(value, Cut) or not 0 < value.count <= _MOST_LOADED:
         return None
-    if not value.at:
-        return None  # a line, which stands there with escapes
-    again.skip(value.at)
-    return again.exactly(value.count)
+    # What has no place is a line, which stands there with escapes.
+    again = stream.again() if value.at else None
+    if again is None:
+        return None
+    with again.file:
+        again.skip(value.at)
+        return again.exactly(value.count)

@@ -67,11 +67,8 @@ def note_facts(trace: Trace, roots: Sequence[Value], notes: Notes) -> None:
     """Writes the facts into the notes."""
     imports = list(trace.imports.values())
     notes.fact("format_version", trace.protocol)
-    if imports:
-        notes.fact("imports", (each.full_name for each in imports))
-    classes = sorted({each.full_name for each in imports if _is_model_class(each)})
-    if classes:
-        notes.fact("classes", classes)
+    notes.fact("imports", (each.full_name for each in imports))
+    notes.fact("classes", sorted({each.full_name for each in imports if _is_model_class(each)}))
     framework = _framework(roots, imports)
     notes.fact("framework", framework)
     if framework in {"scikit-learn", "imbalanced-learn"} and len(trace.versions) == 1:

@@ -97,10 +97,6 @@ def _read_file(reports: Reports, function: Import, args: Value) -> None:
 def _make_class(reports: Reports, _: Import, args: Value) -> None:
     """A class of the file. The types of None and its like are pickled as calls of ``type``."""
     only = args[0] if isinstance(args, tuple) and len(args) == 1 else args
-    if only is None or (isinstance(only, Import) and only.name in {"Ellipsis", "NotImplemented"}):
-        return
-    """Picklers write the type of None like this, and of two more that have no name."""
-    only = args[0] if isinstance(args, tuple) and len(args) == 1 else args
     named = isinstance(only, Import) and only.name in {"Ellipsis", "NotImplemented"}
     if only is not None and not named:
         reports.danger(f"it calls type({rendered_arguments(args)})")

@@ -70,7 +70,6 @@ class Trace:
     dangers: dict[str, None] = field(default_factory=dict)
     doubts: dict[str, None] = field(default_factory=dict)
     protocol: int = 0
-    persistent_ids: int = 0
     calls: int = 0
     unaligned: bool = False
     elements: dict[str, int] = field(default_factory=dict)
@@ -130,7 +129,6 @@ class Trace:
 
     def persistent(self, pid: Value) -> Value:
         """Something that is kept outside: by PyTorch ("storage", class, key, device, count)."""
-        self.persistent_ids += 1
         if isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage":
             _, kind, key = pid[:3]
             if isinstance(kind, Import) and isinstance(key, str):

@@ -13,19 +13,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from adapters.inspection.pickles.arrays import WRAPPERS
 from adapters.inspection.pickles.import_lists import ATTRIBUTES, FUNCTIONS
 from adapters.inspection.pickles.imports import Trust, is_listed
 from adapters.inspection.pickles.values import Cut, Import, Mapping, Result, Value
 
-CALLED_ONLY = frozenset(
-    {
-        "joblib.numpy_pickle.NumpyArrayWrapper",
-        "sklearn.externals.joblib.numpy_pickle.NumpyArrayWrapper",
-        "torch.storage._load_from_bytes",
-        "lightgbm.basic.Booster",
-        "xgboost.core.Booster",
-    }
-)
+CALLED_ONLY = WRAPPERS | {
+    "torch.storage._load_from_bytes",
+    "lightgbm.basic.Booster",
+    "xgboost.core.Booster",
+}
 """What is looked at where it is called, so that it must not be used in any other way."""
 
 _PUTS_TOGETHER = re.compile(
