@@ -28,10 +28,10 @@ from adapters.inspection.formats.keras import check_keras_metadata
 from adapters.inspection.formats.numpy_arrays import check_npy
 from adapters.inspection.formats.onnx import check_onnx
 from adapters.inspection.formats.ort import check_ort
-from adapters.inspection.formats.pmml import check_openvino, check_pmml
 from adapters.inspection.formats.safetensors import check_safetensors
 from adapters.inspection.formats.tensorflow import check_graph_def, check_saved_model
 from adapters.inspection.formats.tflite import check_tflite
+from adapters.inspection.formats.xml_models import check_openvino, check_pmml
 from adapters.inspection.misnaming import check_name, hold_unknown
 from adapters.inspection.pickles import check_joblib, check_pickle, check_torch_legacy
 from adapters.inspection.recognition import HEAD, NotAModel, recognise

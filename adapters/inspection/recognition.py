@@ -12,8 +12,8 @@ import struct
 from dataclasses import dataclass
 
 from adapters.inspection import libmagic, naming
-from adapters.inspection.archives.parts import BROKEN, DECOMPRESSORS
-from adapters.inspection.formats import protobuf
+from adapters.inspection.archives.member_streams import BROKEN, DECOMPRESSORS
+from adapters.inspection.formats import protobuf_kinds
 from adapters.inspection.pickles.recognition import goes_beyond, recognise_pickle
 from adapters.inspection.report import OCTETS
 
@@ -269,23 +269,26 @@ def _json(head: bytes) -> Recognised:
 
 
 def _protobuf(head: bytes, name: str) -> Recognised:
-    fields = protobuf.fields(head)
+    fields = protobuf_kinds.fields(head)
     if not fields:
         return None
-    described = protobuf.is_described(fields)
-    core_ml = described and (protobuf.is_core_ml(fields) or name.endswith(".mlmodel"))
+    described = protobuf_kinds.is_described(fields)
+    core_ml = described and (protobuf_kinds.is_core_ml(fields) or name.endswith(".mlmodel"))
     # A few random bytes in ten thousand pass for these; runtimes want the version, and no
     # vocabulary begins with a piece of kilobytes.
-    onnx = protobuf.is_onnx(fields) and any(field.number == 1 for field in fields)
-    pieces = protobuf.is_sentencepiece(fields) and fields[0].value < 4096
+    onnx = protobuf_kinds.is_onnx(fields) and any(field.number == 1 for field in fields)
+    pieces = protobuf_kinds.is_sentencepiece(fields) and fields[0].value < 4096
     kinds = (
         (Known("onnx", "application/x-onnx"), onnx),
         (Known(None, OCTETS), pieces),
-        (Known(None, OCTETS), protobuf.is_fingerprint(fields)),
-        (Known("keras-metadata", OCTETS), protobuf.is_keras_metadata(fields)),
-        (Known("tf-graphdef", "application/x-tensorflow"), protobuf.is_graph_def(fields)),
+        (Known(None, OCTETS), protobuf_kinds.is_fingerprint(fields)),
+        (Known("keras-metadata", OCTETS), protobuf_kinds.is_keras_metadata(fields)),
+        (Known("tf-graphdef", "application/x-tensorflow"), protobuf_kinds.is_graph_def(fields)),
         (Known("coreml", "application/x-coreml"), core_ml),
-        (Known("tf-savedmodel-pb", "application/x-tensorflow"), protobuf.is_saved_model(fields)),
+        (
+            Known("tf-savedmodel-pb", "application/x-tensorflow"),
+            protobuf_kinds.is_saved_model(fields),
+        ),
     )
     return next((known for known, fits in kinds if fits), None)
 

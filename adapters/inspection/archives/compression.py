@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import BinaryIO
 
-from adapters.inspection.archives.parts import DECOMPRESSORS, unpacked
+from adapters.inspection.archives.member_streams import DECOMPRESSORS, unpacked
 from adapters.inspection.report import Notes
 from adapters.inspection.streams import BLOCK, Budget, LimitExceeded, Malformed, Stream
 

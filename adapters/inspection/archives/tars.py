@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from adapters.inspection.archives.folders import Folder
-from adapters.inspection.archives.parts import MOST_IN_MEMORY, Window
+from adapters.inspection.archives.member_streams import MOST_IN_MEMORY, Window
 from adapters.inspection.archives.zip_kinds import folder_kind
 from adapters.inspection.report import Notes, shown
 from adapters.inspection.streams import BLOCK, Budget, Malformed, Stream

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from adapters.inspection.archives import torch_zip
 from adapters.inspection.archives.folders import Folder
-from adapters.inspection.archives.parts import stored, unpacked
+from adapters.inspection.archives.member_streams import stored, unpacked
 from adapters.inspection.archives.skops import check_schema
 from adapters.inspection.archives.zip_directory import (
     Directory,

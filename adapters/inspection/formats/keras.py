@@ -37,19 +37,19 @@ _GADGETS = re.compile(
 )
 # Modules of Python that modules of Keras import, and could be reached through.
 _REACHED = frozenset(
-    {
-        "builtins",
-        "code",
-        "ctypes",
-        "importlib",
-        "inspect",
-        "io",
-        "marshal",
-        "os",
-        "pickle",
+    {"builtins", "code", "ctypes", "importlib", "inspect", "io", "marshal", "os", "pickle"}
+    | {
         "shutil",
+        "socket",
+        "subprocess",
+        "sys",
+        "tarfile",
+        "tempfile",
+        "types",
+        "urllib",
+        "zipfile",
+        "runpy",
     }
-    | {"socket", "subprocess", "sys", "tarfile", "tempfile", "types", "urllib", "zipfile", "runpy"}
 )
 _CLASS = re.compile(r"[A-Z][A-Za-z0-9_]*")
 _FUNCTIONS = frozenset({"function", "builtin_function_or_method", "numpy_function", "method"})

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import cast
 
 from adapters.inspection.pickles.arrays import ALIGNMENT, is_array, pass_array
+from adapters.inspection.pickles.stack import CUT_SHORT, HEAD, StackMachine
 from adapters.inspection.pickles.trace import Trace
 from adapters.inspection.pickles.values import (
     OPAQUE,
@@ -29,7 +30,6 @@ from adapters.inspection.pickles.values import (
     Value,
     parts_of,
 )
-from adapters.inspection.pickles.workbench import CUT_SHORT, HEAD, Workbench
 from adapters.inspection.streams import LimitExceeded, Malformed, Stream
 
 _STEPS = 1000
@@ -38,7 +38,7 @@ _MOST_LAYERS = 20
 _MOST_PARTS = 10_000
 
 
-class Machine(Workbench):
+class Machine(StackMachine):
     """Reads one pickle.
 
     Args:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from adapters.inspection.pickles.machine import Machine
+from adapters.inspection.pickles.stack import CUT_SHORT
 from adapters.inspection.pickles.trace import Trace
 from adapters.inspection.pickles.values import Value
-from adapters.inspection.pickles.workbench import CUT_SHORT
 from adapters.inspection.streams import Budget, LimitExceeded, Malformed, Stream
 
 # torch/serialization.py: the first of five pickles is this number, in whatever protocol.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.inspection.formats import pmml
+from adapters.inspection.formats import xml_models
 from adapters.inspection.inspect import inspect_file
 from adapters.inspection.streams import Stream
 from domain.validation import Coverage, FileReport, Severity, ValidationPolicy, Verdict
@@ -111,7 +111,7 @@ def test_an_element_without_end_is_refused() -> None:
 
 
 def test_more_elements_than_are_read_hold_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pmml, "_MOST_ELEMENTS", 20)
+    monkeypatch.setattr(xml_models, "_MOST_ELEMENTS", 20)
     report = inspect(TREE)
     assert report.coverage is Coverage.PARTIAL
     assert judge(TREE) is Verdict.REVIEW

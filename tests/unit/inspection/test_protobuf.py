@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from adapters.inspection.formats import protobuf
+from adapters.inspection.formats import protobuf_kinds
 from adapters.inspection.formats.protobuf_wire import BYTES, FIXED32, FIXED64, VARINT, Wanted, Wire
 from adapters.inspection.formats.references import leaves_folder
 from adapters.inspection.streams import LimitExceeded, Malformed, Stream
@@ -154,16 +154,16 @@ def test_a_long_text_is_cut_or_refused() -> None:
 
 
 def test_other_messages_are_taken_for_no_model() -> None:
-    fields = protobuf.fields((CORPUS / "notmodels/descriptor.onnx").read_bytes())
+    fields = protobuf_kinds.fields((CORPUS / "notmodels/descriptor.onnx").read_bytes())
     assert fields
     for kind in (
-        protobuf.is_onnx,
-        protobuf.is_core_ml,
-        protobuf.is_saved_model,
-        protobuf.is_graph_def,
-        protobuf.is_sentencepiece,
-        protobuf.is_fingerprint,
-        protobuf.is_keras_metadata,
+        protobuf_kinds.is_onnx,
+        protobuf_kinds.is_core_ml,
+        protobuf_kinds.is_saved_model,
+        protobuf_kinds.is_graph_def,
+        protobuf_kinds.is_sentencepiece,
+        protobuf_kinds.is_fingerprint,
+        protobuf_kinds.is_keras_metadata,
     ):
         assert not kind(fields)
 
@@ -171,25 +171,25 @@ def test_other_messages_are_taken_for_no_model() -> None:
 def test_the_companions_of_a_saved_model_are_known() -> None:
     fingerprint = number(1, 1 << 63) + number(2, 1 << 40) + part(6, number(1, 1)) + part(7, "id")
     metadata = part(1, number(2, 0) + part(3, "root") + part(4, "_tf_keras_model") + part(5, "{}"))
-    assert protobuf.is_fingerprint(protobuf.fields(fingerprint))
-    assert protobuf.is_keras_metadata(protobuf.fields(metadata))
-    assert not protobuf.is_saved_model(protobuf.fields(metadata))
+    assert protobuf_kinds.is_fingerprint(protobuf_kinds.fields(fingerprint))
+    assert protobuf_kinds.is_keras_metadata(protobuf_kinds.fields(metadata))
+    assert not protobuf_kinds.is_saved_model(protobuf_kinds.fields(metadata))
 
 
 def test_a_vocabulary_consists_of_pieces_only() -> None:
     pieces = part(1, part(1, "a") + b"\x15\0\0\0\0") * 3
     node = part(1, part(1, "read") + part(2, "ReadFile"))
-    assert protobuf.is_sentencepiece(protobuf.fields(pieces))
-    assert not protobuf.is_sentencepiece(protobuf.fields(pieces + node))
+    assert protobuf_kinds.is_sentencepiece(protobuf_kinds.fields(pieces))
+    assert not protobuf_kinds.is_sentencepiece(protobuf_kinds.fields(pieces + node))
 
 
 def test_a_saved_model_differs_from_core_ml() -> None:
     saved = number(1, 1) + part(2, part(1, part(4, "serve")) + part(2, part(1, b"")))
     core_ml = number(1, 1) + part(2, part(1, part(1, "x") + part(3, part(2, b""))))
-    assert protobuf.is_saved_model(protobuf.fields(saved))
-    assert not protobuf.is_saved_model(protobuf.fields(core_ml))
-    assert protobuf.is_core_ml(protobuf.fields(core_ml + part(500, b"")))
-    assert not protobuf.is_core_ml(protobuf.fields(saved))
+    assert protobuf_kinds.is_saved_model(protobuf_kinds.fields(saved))
+    assert not protobuf_kinds.is_saved_model(protobuf_kinds.fields(core_ml))
+    assert protobuf_kinds.is_core_ml(protobuf_kinds.fields(core_ml + part(500, b"")))
+    assert not protobuf_kinds.is_core_ml(protobuf_kinds.fields(saved))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the opcodes of pickles work on: bytes that are read within limits, a stack, and a memo."""
+"""What the opcodes of pickles work on: bytes that are read within limits, the stack, the memo."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST_LINE = 4096
 _MOST_MARKS = 10_000
 
 
-class Workbench:
+class StackMachine:
     """The stream, the stack with its marks, and the memo of one pickle, with their opcodes."""
 
     def __init__(self, stream: Stream) -> None:

@@ -1,4 +1,5 @@
-"""Parts of a file as streams: a stored member, and what a decompressor makes of one."""
+"""The members of archives as streams: stored ones as they lie in the file, compressed ones through
+a decompressor that checks and charges what comes out."""
 
 from __future__ import annotations
 

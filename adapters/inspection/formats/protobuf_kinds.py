@@ -1,33 +1,21 @@
-"""Models in protocol buffers have no magic number; the numbers and types of their fields tell."""
+"""Which kind of model a protocol buffer is: there is no magic number, but the numbers and types of
+its fields tell. A head that may be cut anywhere is enough; :mod:`protobuf_wire` reads the whole."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+from adapters.inspection.formats.protobuf_wire import BYTES, FIXED32, FIXED64, VARINT
 
 _ONNX = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
 _ONNX_GRAPH = frozenset((number, 2) for number in (1, 2, 5, 10, 11, 12, 13, 14, 15, 16))
-_AFTER = {(6, _BYTES), (7, _BYTES)}
+_AFTER = {(6, BYTES), (7, BYTES)}
 _OPERATION = re.compile(rb"[A-Z_][A-Za-z0-9_>.]*")
 _CORE_ML_KINDS = frozenset(
-    {
-        10,
-        *range(200, 210),
-        *range(300, 310),
-        *range(400, 410),
-        500,
-        501,
-        502,
-        555,
-        556,
-        *range(560, 570),
-        *range(600, 620),
-        900,
-        *range(2000, 2010),
-        3000,
-    }
+    {10, 500, 501, 502, 555, 556, 900, 3000}
+    | {*range(200, 210), *range(300, 310), *range(400, 410), *range(560, 570), *range(600, 620)}
+    | {*range(2000, 2010)}
 )
 
 
@@ -63,23 +51,19 @@ def fields(head: bytes, most: int = 64) -> list[Field]:
             break
         number, wire_type = tag[0] >> 3, tag[0] & 7
         at = tag[1]
-        if (
-            number == 0
-            or number > 100_000
-            or wire_type not in {_VARINT, _FIXED64, _BYTES, _FIXED32}
-        ):
+        if not 0 < number <= 100_000 or wire_type not in {VARINT, FIXED64, BYTES, FIXED32}:
             return []
         value, content = 0, b""
-        if wire_type in {_VARINT, _BYTES}:
+        if wire_type in {VARINT, BYTES}:
             number_read = _varint(head, at)
             if number_read is None:
                 break
             value, at = number_read
-            if wire_type == _BYTES:
+            if wire_type == BYTES:
                 content = head[at : at + value]
                 at += value
         else:
-            at += 8 if wire_type == _FIXED64 else 4
+            at += 8 if wire_type == FIXED64 else 4
         found.append(Field(number, wire_type, value, content))
     return found
 
@@ -121,9 +105,9 @@ def is_saved_model(message: list[Field]) -> bool:
         return False
     inner = fields(message[1].content)
     return (
-        all((field.number, field.wire_type) == (2, _BYTES) for field in message[1:])
+        all((field.number, field.wire_type) == (2, BYTES) for field in message[1:])
         and inner[0].number in {1, 2}
-        and all(field.number < 8 and field.wire_type == _BYTES for field in inner)
+        and all(field.number < 8 and field.wire_type == BYTES for field in inner)
         # Core ML has the inputs of a model here, whose first part is their name.
         and not (inner[0].number == 1 and _is_feature(inner[0]))
     )
@@ -131,23 +115,23 @@ def is_saved_model(message: list[Field]) -> bool:
 
 def _is_feature(field: Field) -> bool:
     parts = [(part.number, part.wire_type) for part in fields(field.content)]
-    return parts[:1] == [(1, _BYTES)] and (3, _BYTES) in parts
+    return parts[:1] == [(1, BYTES)] and (3, BYTES) in parts
 
 
 def is_fingerprint(message: list[Field]) -> bool:
     """FingerprintDef, beside every SavedModel: hashes 1 to 5, a version 6, an identifier 7."""
     kinds = [(field.number, field.wire_type) for field in message]
     return (
-        kinds[:2] == [(1, _VARINT), (2, _VARINT)]
+        kinds[:2] == [(1, VARINT), (2, VARINT)]
         and message[0].value > 1 << 32
-        and all(kind in {(each, _VARINT) for each in range(1, 6)} | _AFTER for kind in kinds)
+        and all(kind in {(each, VARINT) for each in range(1, 6)} | _AFTER for kind in kinds)
     )
 
 
 def is_keras_metadata(message: list[Field]) -> bool:
     """SavedMetadata, beside SavedModels of Keras 2: nodes 1, each with its number 2, path 3, kind 4
     and configuration 5."""
-    return all((field.number, field.wire_type) == (1, _BYTES) for field in message) and any(
+    return all((field.number, field.wire_type) == (1, BYTES) for field in message) and any(
         field.number == 4 and field.content.startswith(b"_tf_keras_")
         for field in fields(message[0].content)
     )
@@ -159,9 +143,9 @@ def is_described(message: list[Field]) -> bool:
         return False
     first, second = message[:2]
     return (
-        (first.number, first.wire_type) == (1, _VARINT)
+        (first.number, first.wire_type) == (1, VARINT)
         and 1 <= first.value < 100
-        and (second.number, second.wire_type) == (2, _BYTES)
+        and (second.number, second.wire_type) == (2, BYTES)
         and bool(fields(second.content))
     )
 
@@ -197,8 +181,8 @@ def is_sentencepiece(message: list[Field]) -> bool:
 
 
 def _is_piece(field: Field) -> bool:
-    if field.wire_type != _BYTES:
+    if field.wire_type != BYTES:
         return False
     parts = [(part.number, part.wire_type) for part in fields(field.content)]
     cut = field.value > len(field.content)
-    return parts[:2] == [(1, _BYTES), (2, _FIXED32)] or (cut and not parts[1:])
+    return parts[:2] == [(1, BYTES), (2, FIXED32)] or (cut and not parts[1:])
