@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.containers import codes
 from tests.support.corpus import CORPUS
+from tests.support.inspecting import codes
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = (*(ROOT / "adapters/inspection").rglob("*.py"), ROOT / "domain/validation.py")

@@ -1,4 +1,4 @@
-"""Archives made by hand, and the judgement on them."""
+"""Archives made by hand."""
 
 from __future__ import annotations
 
@@ -7,41 +7,12 @@ import tarfile
 import zipfile
 from collections.abc import Iterable
 
-from adapters.inspection.inspect import inspect_file
-from adapters.inspection.streams import Stream
-from domain.validation import FileReport, Judgement, ValidationPolicy
-from domain.values import FilePath
 from tests.support.corpus import CORPUS
 
 MODEL = (CORPUS / "models/model.safetensors").read_bytes()
 PAYLOAD = (CORPUS / "attacks/p4_posix_system.pkl").read_bytes()
 STATE_DICT = (CORPUS / "models/state_dict.pt").read_bytes()
 CAT = (CORPUS / "notmodels/cat.jpg").read_bytes()
-
-
-def inspected(data: bytes, name: str) -> FileReport:
-    """The report on a file of these bytes."""
-    return inspect_file(Stream.of_bytes(data), FilePath(name))
-
-
-def judged(data: bytes, name: str) -> Judgement:
-    """The verdict of the standard policy on it alone."""
-    return ValidationPolicy().judge({FilePath(name): inspected(data, name)})
-
-
-def verdict(data: bytes, name: str) -> str:
-    """In one word."""
-    return judged(data, name).verdict.value
-
-
-def messages(data: bytes, name: str) -> str:
-    """All that is said about it, a line for each finding."""
-    return "\n".join(each.message for each in judged(data, name).findings)
-
-
-def codes(data: bytes, name: str) -> set[str]:
-    """The kinds of findings."""
-    return {each.code for each in judged(data, name).findings}
 
 
 def zipped(

@@ -14,22 +14,10 @@ import xgboost
 
 from adapters.inspection.inspect import inspect_file
 from adapters.inspection.streams import Stream
-from domain.validation import FileReport, Severity, ValidationPolicy, Verdict
 from domain.values import FilePath
+from tests.support.inspecting import inspected, refusals, verdict
 
 CORPUS = Path(__file__).parents[2] / "corpus" / "models"
-
-
-def inspect(content: bytes, name: str) -> FileReport:
-    return inspect_file(Stream.of_bytes(content), FilePath(name))
-
-
-def judge(content: bytes, name: str) -> Verdict:
-    return ValidationPolicy().judge({FilePath(name): inspect(content, name)}).verdict
-
-
-def refusals(report: FileReport) -> list[str]:
-    return [each.message for each in report.findings if each.severity is Severity.CRITICAL]
 
 
 def booster(kind: str = "ubj", **parameters: Any) -> bytes:
@@ -46,7 +34,7 @@ MULTI = {"objective": "multi:softprob", "num_class": 4}
 @pytest.mark.parametrize("kind", ["json", "ubj"])
 class TestXgboost:
     def test_a_model_is_described(self, kind: str) -> None:
-        report = inspect(booster(kind, objective="binary:logistic"), f"m.{kind}")
+        report = inspected(booster(kind, objective="binary:logistic"), f"m.{kind}")
         assert report.format == f"xgboost-{kind}"
         assert report.findings == ()
         assert report.facts == {
@@ -60,14 +48,14 @@ class TestXgboost:
         }
 
     def test_several_classes_have_trees_each(self, kind: str) -> None:
-        facts = inspect(booster(kind, **MULTI), f"m.{kind}").facts
+        facts = inspected(booster(kind, **MULTI), f"m.{kind}").facts
         assert facts["trees"] == 12
         assert facts["classes"] == ["0", "1", "2", "3"]
 
     @pytest.mark.parametrize("name", ["dart", "gblinear"])
     @pytest.mark.filterwarnings("ignore")
     def test_other_boosters_are_known(self, kind: str, name: str) -> None:
-        report = inspect(booster(kind, booster=name), f"m.{kind}")
+        report = inspected(booster(kind, booster=name), f"m.{kind}")
         assert report.format == f"xgboost-{kind}"
         assert report.facts["model_type"] == name
         assert not refusals(report)
@@ -75,20 +63,20 @@ class TestXgboost:
     @pytest.mark.parametrize("part", [0.2, 0.5, 0.9, 0.999])
     def test_one_that_was_cut_short_is_refused(self, kind: str, part: float) -> None:
         content = booster(kind)
-        (message,) = refusals(inspect(content[: int(len(content) * part)], f"m.{kind}"))
+        (message,) = refusals(inspected(content[: int(len(content) * part)], f"m.{kind}"))
         assert message == f"m.{kind} ends too early: it was cut short."
 
     def test_one_with_more_behind_it_is_refused(self, kind: str) -> None:
-        assert refusals(inspect(booster(kind) + b"\x80\x04.", f"m.{kind}"))
+        assert refusals(inspected(booster(kind) + b"\x80\x04.", f"m.{kind}"))
 
     def test_a_pickle_behind_its_bytes_or_its_name_changes_nothing(self, kind: str) -> None:
-        assert judge(booster(kind), "renamed.bin") is Verdict.ACCEPT
+        assert verdict(booster(kind), "renamed.bin") == "accept"
 
 
 def test_trees_that_are_promised_must_be_there() -> None:
     model = json.loads(booster("json"))
     del model["learner"]["gradient_booster"]["model"]["trees"][0]
-    (message,) = refusals(inspect(json.dumps(model).encode(), "m.json"))
+    (message,) = refusals(inspected(json.dumps(model).encode(), "m.json"))
     assert message == "m.json has 2 trees; it promises 3."
 
 
@@ -96,7 +84,7 @@ def test_trees_that_are_promised_must_be_there() -> None:
 def test_numbers_that_json_does_not_have_are_read(number: str) -> None:
     content = booster("json").replace(b'"tree_info":[0', f'"tree_info":[{number}'.encode())
     assert number.encode() in content
-    assert not refusals(inspect(content, "m.json"))
+    assert not refusals(inspected(content, "m.json"))
 
 
 def test_many_numbers_count_as_what_they_are_between() -> None:
@@ -104,7 +92,7 @@ def test_many_numbers_count_as_what_they_are_between() -> None:
     for tree in model["learner"]["gradient_booster"]["model"]["trees"]:
         tree["base_weights"] = [0.125] * 100_000
     for indent in (None, 0, 1):
-        report = inspect(json.dumps(model, indent=indent).encode(), "m.json")
+        report = inspected(json.dumps(model, indent=indent).encode(), "m.json")
         assert report.facts["trees"] == 3
         assert not refusals(report)
 
@@ -119,14 +107,14 @@ def test_many_numbers_count_as_what_they_are_between() -> None:
     ],
 )
 def test_json_with_a_key_like_it_is_no_model(content: bytes) -> None:
-    assert inspect(content, "config.json").format is None
-    assert judge(content, "m.json") is Verdict.REJECT
+    assert inspected(content, "config.json").format is None
+    assert verdict(content, "m.json") == "reject"
 
 
 def test_more_keys_beside_a_models_make_it_no_model() -> None:
     model = json.loads(booster("json"))
     model["auto_map"] = {"AutoModel": "modeling.Net"}
-    assert inspect(json.dumps(model).encode(), "config.json").format is None
+    assert inspected(json.dumps(model).encode(), "config.json").format is None
 
 
 @pytest.mark.parametrize(
@@ -144,7 +132,7 @@ def test_more_keys_beside_a_models_make_it_no_model() -> None:
     ],
 )
 def test_ubjson_that_lies_is_refused(content: bytes) -> None:
-    assert refusals(inspect(content, "m.ubj"))
+    assert refusals(inspected(content, "m.ubj"))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +147,7 @@ def test_ubjson_that_lies_is_refused(content: bytes) -> None:
     ],
 )
 def test_json_that_is_none_or_endless_is_refused(content: bytes) -> None:
-    assert judge(content, "m.json") is Verdict.REJECT
+    assert verdict(content, "m.json") == "reject"
 
 
 def old_xgboost(
@@ -172,7 +160,7 @@ def old_xgboost(
 
 @pytest.mark.parametrize("magic", [b"", b"binf"])
 def test_the_old_binary_form_is_described(magic: bytes) -> None:
-    report = inspect(magic + old_xgboost() + bytes(2 * 184), "m.model")
+    report = inspected(magic + old_xgboost() + bytes(2 * 184), "m.model")
     assert report.format == "xgboost-binary"
     assert not refusals(report)
     assert report.facts == {
@@ -196,7 +184,7 @@ def test_the_old_binary_form_is_described(magic: bytes) -> None:
     ],
 )
 def test_an_old_binary_form_that_lies_is_refused(content: bytes) -> None:
-    assert refusals(inspect(content, "m.model"))
+    assert refusals(inspected(content, "m.model"))
 
 
 # --- LightGBM -----------------------------------------------------------------------------------
@@ -218,7 +206,7 @@ DUMP = {
 class TestLightgbm:
     @pytest.mark.parametrize("name", ["m.txt", "m.model", "m"])
     def test_text_is_described(self, name: str) -> None:
-        report = inspect(LIGHTGBM, name)
+        report = inspected(LIGHTGBM, name)
         assert report.format == "lightgbm-text"
         assert report.findings == ()
         assert report.facts["trees"] == 6
@@ -227,21 +215,21 @@ class TestLightgbm:
         assert report.facts["format_version"] == "v4"
 
     def test_lines_of_windows_are_read(self) -> None:
-        assert inspect(LIGHTGBM.replace(b"\n", b"\r\n"), "m.txt").facts["trees"] == 6
+        assert inspected(LIGHTGBM.replace(b"\n", b"\r\n"), "m.txt").facts["trees"] == 6
 
     def test_marks_are_found_wherever_blocks_end(self) -> None:
         long_line = b"leaf_value=" + b"0.5 " * 200_000
         content = LIGHTGBM.replace(b"leaf_value=", long_line, 3)
-        assert inspect(content, "m.txt").facts["trees"] == 6
+        assert inspected(content, "m.txt").facts["trees"] == 6
 
     @pytest.mark.parametrize("part", [0.01, 0.1, 0.5, 0.7, 0.95])
     def test_text_that_was_cut_short_is_refused(self, part: float) -> None:
-        assert judge(LIGHTGBM[: int(len(LIGHTGBM) * part)], "m.txt") is Verdict.REJECT
-        assert refusals(inspect(LIGHTGBM[: int(len(LIGHTGBM) * part)], "m.txt"))
+        assert verdict(LIGHTGBM[: int(len(LIGHTGBM) * part)], "m.txt") == "reject"
+        assert refusals(inspected(LIGHTGBM[: int(len(LIGHTGBM) * part)], "m.txt"))
 
     def test_a_tree_that_is_missing_is_noticed(self) -> None:
         content = LIGHTGBM.replace(b"Tree=3\n", b"Ghost=3\n")
-        (message,) = refusals(inspect(content, "m.txt"))
+        (message,) = refusals(inspected(content, "m.txt"))
         assert message == "m.txt has 5 trees; it promises 6."
 
     @pytest.mark.parametrize(
@@ -249,14 +237,14 @@ class TestLightgbm:
         [b"tree\nI like trees", b"tree\n" * 1000, b"trees and more\nversion=v4\n"],
     )
     def test_texts_about_trees_are_no_models(self, content: bytes) -> None:
-        assert judge(content, "m.txt") is Verdict.REJECT
-        assert inspect(content, "m.txt").format is None
+        assert verdict(content, "m.txt") == "reject"
+        assert inspected(content, "m.txt").format is None
 
     def test_text_that_goes_on_for_ever_is_refused(self) -> None:
-        assert refusals(inspect(b"tree\nversion=v4\n" + b"x" * (40 << 20), "m.txt"))
+        assert refusals(inspected(b"tree\nversion=v4\n" + b"x" * (40 << 20), "m.txt"))
 
     def test_a_dump_is_described(self) -> None:
-        report = inspect(json.dumps(DUMP).encode(), "m.json")
+        report = inspected(json.dumps(DUMP).encode(), "m.json")
         assert report.format == "lightgbm-json"
         assert report.facts["trees"] == 3
         assert report.facts["features"] == 2
@@ -265,7 +253,7 @@ class TestLightgbm:
     @pytest.mark.parametrize("lost", ["tree_info", "max_feature_idx"])
     def test_a_dump_without_its_parts_is_no_model(self, lost: str) -> None:
         content = json.dumps({key: value for key, value in DUMP.items() if key != lost})
-        assert inspect(content.encode(), "m.json").format is None
+        assert inspected(content.encode(), "m.json").format is None
 
 
 # --- CatBoost -----------------------------------------------------------------------------------
@@ -276,7 +264,7 @@ CATBOOST_JSON = (CORPUS / "catboost.json").read_bytes()
 
 @pytest.mark.parametrize(("content", "name"), [(CBM, "m.cbm"), (CATBOOST_JSON, "m.json")])
 def test_catboost_is_described(content: bytes, name: str) -> None:
-    report = inspect(content, name)
+    report = inspected(content, name)
     assert report.format in {"catboost-cbm", "catboost-json"}
     assert report.findings == ()
     facts = {key: value for key, value in report.facts.items() if key != "format_version"}
@@ -292,20 +280,20 @@ def test_catboost_is_described(content: bytes, name: str) -> None:
 
 @pytest.mark.parametrize("length", [4, 8, 12, 100, 4000, len(CBM) - 1])
 def test_a_cbm_that_was_cut_short_is_refused(length: int) -> None:
-    assert refusals(inspect(CBM[:length], "m.cbm")) or length < 8
-    assert judge(CBM[:length], "m.cbm") is Verdict.REJECT
+    assert refusals(inspected(CBM[:length], "m.cbm")) or length < 8
+    assert verdict(CBM[:length], "m.cbm") == "reject"
 
 
 @pytest.mark.parametrize("length", [10, 1000, len(CATBOOST_JSON) - 2])
 def test_catboost_json_that_was_cut_short_is_no_model(length: int) -> None:
-    assert judge(CATBOOST_JSON[:length], "m.json") is Verdict.REJECT
+    assert verdict(CATBOOST_JSON[:length], "m.json") == "reject"
 
 
 @pytest.mark.parametrize("at", [8, 10, 11, 20, 32, 36, 40])
 def test_a_cbm_that_points_outside_of_itself_is_refused_or_read(at: int) -> None:
     content = bytearray(CBM)
     content[at : at + 4] = b"\xff\xff\xff\x7f"
-    for finding in inspect(bytes(content), "m.cbm").findings:
+    for finding in inspected(bytes(content), "m.cbm").findings:
         assert finding.code == "file.malformed"
 
 

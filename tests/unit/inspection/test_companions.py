@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from domain.validation import Coverage
-from tests.support.containers import MODEL, codes, inspected, messages, verdict, zipped
+from tests.support.containers import MODEL, zipped
+from tests.support.inspecting import codes, inspected, messages, verdict
 
 
 def folder(name: str, content: bytes | dict[str, Any] | list[Any]) -> bytes:

@@ -13,8 +13,9 @@ import pytest
 from adapters.inspection.formats import flax
 from adapters.inspection.inspect import inspect_file
 from adapters.inspection.streams import Stream
-from domain.validation import NOT_A_MODEL, Coverage, FileReport, Severity
+from domain.validation import NOT_A_MODEL, Coverage, FileReport
 from domain.values import FilePath
+from tests.support.inspecting import refusals
 
 
 def packed(value: Any) -> bytes:  # noqa: PLR0911 - one for each type
@@ -68,9 +69,7 @@ def inspected(data: bytes) -> FileReport:
 
 
 def refusal(data: bytes) -> str:
-    messages = [f.message for f in inspected(data).findings if f.severity is Severity.CRITICAL]
-    assert messages
-    return messages[0]
+    return refusals(inspected(data))[0]
 
 
 def test_parameters_are_counted_without_those_of_the_optimizer() -> None:

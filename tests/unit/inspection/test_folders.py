@@ -11,17 +11,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.containers import (
-    MODEL,
-    PAYLOAD,
-    codes,
-    inspected,
-    messages,
-    tarred,
-    verdict,
-    zipped,
-)
+from tests.support.containers import MODEL, PAYLOAD, tarred, zipped
 from tests.support.corpus import CORPUS
+from tests.support.inspecting import codes, inspected, messages, verdict
 
 GRAPH = (CORPUS / "models/saved_model.pb").read_bytes()
 FILES = (CORPUS / "attacks/savedmodel_file_op.pb").read_bytes()

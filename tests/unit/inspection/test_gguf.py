@@ -15,6 +15,7 @@ from adapters.inspection.inspect import inspect_file
 from adapters.inspection.streams import Stream
 from domain.validation import Coverage, FileReport, Severity
 from domain.values import FilePath
+from tests.support.inspecting import refusals
 
 U32, F32, STRING, ARRAY = 4, 6, 8, 9
 
@@ -73,9 +74,7 @@ def inspected(data: bytes) -> FileReport:
 
 
 def refusal(data: bytes) -> str:
-    messages = [f.message for f in inspected(data).findings if f.severity is Severity.CRITICAL]
-    assert messages
-    return messages[0]
+    return refusals(inspected(data))[0]
 
 
 @pytest.mark.parametrize("order", "<>")

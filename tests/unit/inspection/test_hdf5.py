@@ -18,6 +18,7 @@ from adapters.inspection.inspect import inspect_file
 from adapters.inspection.streams import Stream
 from domain.validation import Coverage, FileReport, Severity
 from domain.values import FilePath
+from tests.support.inspecting import refusals
 
 CONFIG = {
     "class_name": "Sequential",
@@ -43,9 +44,7 @@ def inspected(data: bytes) -> FileReport:
 
 
 def refusal(data: bytes) -> str:
-    messages = [f.message for f in inspected(data).findings if f.severity is Severity.CRITICAL]
-    assert messages
-    return messages[0]
+    return refusals(inspected(data))[0]
 
 
 def refusal_of(change: Callable[[Any], object]) -> str:

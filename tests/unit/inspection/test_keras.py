@@ -9,16 +9,9 @@ from typing import Any
 import pytest
 
 from domain.validation import Severity
-from tests.support.containers import (
-    PAYLOAD,
-    STATE_DICT,
-    codes,
-    inspected,
-    messages,
-    verdict,
-    zipped,
-)
+from tests.support.containers import PAYLOAD, STATE_DICT, zipped
 from tests.support.corpus import CORPUS
+from tests.support.inspecting import codes, inspected, messages, verdict
 
 WEIGHTS = (CORPUS / "models/model.weights.h5").read_bytes()
 METADATA = b'{"keras_version": "3.15.1", "date_saved": "2026-11-23@15:37:56"}'

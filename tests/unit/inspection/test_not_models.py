@@ -11,24 +11,11 @@ import zipfile
 
 import pytest
 
-from adapters.inspection.inspect import inspect_file
 from adapters.inspection.sniffing import sniff
-from adapters.inspection.streams import Stream
-from domain.validation import FileReport, Severity, ValidationPolicy, Verdict
+from domain.validation import Severity, ValidationPolicy
 from domain.values import FilePath
 from tests.support.corpus import inspect_path, samples
-
-
-def inspect(content: bytes, name: str) -> FileReport:
-    return inspect_file(Stream.of_bytes(content), FilePath(name))
-
-
-def judge(content: bytes, name: str) -> Verdict:
-    return ValidationPolicy().judge({FilePath(name): inspect(content, name)}).verdict
-
-
-def refusals(report: FileReport) -> list[str]:
-    return [each.message for each in report.findings if each.severity is Severity.CRITICAL]
+from tests.support.inspecting import inspected, refusals, verdict
 
 
 def riff(kind: bytes) -> bytes:
@@ -129,7 +116,7 @@ CERTAIN: dict[str, bytes] = {
 @pytest.mark.parametrize("what", CERTAIN)
 def test_it_is_refused_by_its_name_at_first_sight(what: str, name: str) -> None:
     content = CERTAIN[what]
-    assert refusals(inspect(content, name)) == [f"{name} is {what}, not a model."]
+    assert refusals(inspected(content, name)) == [f"{name} is {what}, not a model."]
     assert refusals(sniff(content, FilePath(name))) == [f"{name} is {what}, not a model."]
 
 
@@ -164,10 +151,10 @@ TEXTS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_text_is_no_model_by_itself_but_may_go_with_one(name: str) -> None:
-    report = inspect(TEXTS[name], name)
+    report = inspected(TEXTS[name], name)
     assert report.format is None
     assert not refusals(report)
-    assert judge(TEXTS[name], name) is Verdict.REJECT
+    assert verdict(TEXTS[name], name) == "reject"
 
 
 @pytest.mark.parametrize(
@@ -181,11 +168,11 @@ def test_a_text_is_no_model_by_itself_but_may_go_with_one(name: str) -> None:
 )
 @pytest.mark.parametrize("name", ["m.bin", "m.pt", "m.pkl", "m.onnx", "m"])
 def test_bytes_that_mean_nothing_are_no_model(content: bytes, name: str) -> None:
-    assert judge(content, name) is Verdict.REJECT
+    assert verdict(content, name) == "reject"
 
 
 def test_what_is_unknown_is_told_from_what_its_name_promises() -> None:
-    (finding,) = inspect(b"\x9a\xff\x13" * 500, "m.onnx").findings
+    (finding,) = inspected(b"\x9a\xff\x13" * 500, "m.onnx").findings
     assert finding.severity is Severity.WARNING
     assert finding.message == (
         "m.onnx is named like ONNX, but is in no format that is known here; it was not checked."
@@ -207,7 +194,7 @@ def test_what_is_unknown_is_told_from_what_its_name_promises() -> None:
     ],
 )
 def test_a_text_under_the_name_of_a_model_is_quoted(name: str, content: bytes, what: str) -> None:
-    assert refusals(inspect(content, name)) == [f"{name} is {what}, not a model."]
+    assert refusals(inspected(content, name)) == [f"{name} is {what}, not a model."]
 
 
 @pytest.mark.parametrize(
@@ -215,12 +202,12 @@ def test_a_text_under_the_name_of_a_model_is_quoted(name: str, content: bytes, w
 )
 def test_weights_are_not_taken_for_what_a_few_bytes_of_them_look_like(start: bytes) -> None:
     content = start + bytes(byte * 7 % 251 for byte in range(4096))
-    assert not refusals(inspect(content, "weights.bin"))
+    assert not refusals(inspected(content, "weights.bin"))
 
 
 @pytest.mark.parametrize("word", ["binfmt", "CBM1 ", "FEA1", "PAR1s", "GGUF", "OggS", "Obj"])
 def test_a_word_list_may_begin_with_any_word(word: str) -> None:
-    assert not refusals(inspect(f"{word}\nother\nwords\n".encode(), "vocab.txt"))
+    assert not refusals(inspected(f"{word}\nother\nwords\n".encode(), "vocab.txt"))
 
 
 def test_the_corpus_has_no_model_among_its_non_models() -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from adapters.inspection.inspect import inspect_file
 from adapters.inspection.streams import Stream
-from domain.validation import CAN_CARRY_CODE, FileReport, Severity
+from domain.validation import CAN_CARRY_CODE, FileReport
 from domain.values import FilePath
+from tests.support.inspecting import refusals
 
 
 def written(array: Any, version: tuple[int, int] | None = None) -> bytes:
@@ -37,9 +38,7 @@ def inspected(data: bytes) -> FileReport:
 
 
 def refusal(data: bytes) -> str:
-    messages = [f.message for f in inspected(data).findings if f.severity is Severity.CRITICAL]
-    assert messages
-    return messages[0]
+    return refusals(inspected(data))[0]
 
 
 @pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])

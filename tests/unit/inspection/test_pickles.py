@@ -14,15 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.inspection.inspect import inspect_part
 from adapters.inspection.pickles import check_pickle, recognise_pickle
 from adapters.inspection.pickles.machine import Machine
 from adapters.inspection.pickles.opinion import dangerous_imports
 from adapters.inspection.pickles.trace import Trace
-from adapters.inspection.report import Notes
-from adapters.inspection.streams import Budget, LimitExceeded, Malformed, Stream
+from adapters.inspection.streams import Budget, Stream
 from domain.validation import FileReport, Severity, ValidationPolicy, Verdict
 from domain.values import FilePath
+from tests.support.inspecting import checked
 
 SYSTEM = b"cposix\nsystem\n"
 PATH = FilePath("model.pkl")
@@ -30,15 +29,7 @@ PATH = FilePath("model.pkl")
 
 def inspected(data: bytes) -> FileReport:
     """The report of the pickle checker alone, with what stopped it."""
-    notes = Notes(PATH, Budget(len(data)), inspect_part)
-    try:
-        check_pickle(Stream.of_bytes(data), notes)
-    except Malformed as error:
-        notes.refuse("file.malformed", f"{notes.place} {error}.")
-    except LimitExceeded as error:
-        notes.not_all_read(str(error))
-    notes.format = "pickle"
-    return notes.report()
+    return checked(check_pickle, data, PATH, "pickle")
 
 
 def verdict(data: bytes, allowed: tuple[str, ...] = ()) -> Verdict:

@@ -10,30 +10,21 @@ import joblib
 import numpy as np
 import pytest
 
-from adapters.inspection.inspect import inspect_part
 from adapters.inspection.pickles import check_joblib
 from adapters.inspection.pickles.arrays import element_size, elements
 from adapters.inspection.pickles.imports import Trust
 from adapters.inspection.pickles.values import Import, Mapping, Result
-from adapters.inspection.report import Notes
-from adapters.inspection.streams import Budget, LimitExceeded, Malformed, Stream
+from adapters.inspection.streams import Malformed
 from domain.validation import FileReport, Severity, ValidationPolicy, Verdict
 from domain.values import FilePath
+from tests.support.inspecting import checked
 
 PATH = FilePath("model.joblib")
 PAYLOAD = b"cos\nsystem\n(S'true'\ntR"
 
 
 def inspected(data: bytes) -> FileReport:
-    notes = Notes(PATH, Budget(len(data)), inspect_part)
-    try:
-        check_joblib(Stream.of_bytes(data), notes)
-    except Malformed as error:
-        notes.refuse("file.malformed", f"{notes.place} {error}.")
-    except LimitExceeded as error:
-        notes.not_all_read(str(error))
-    notes.format = "joblib"
-    return notes.report()
+    return checked(check_joblib, data, PATH, "joblib")
 
 
 def verdict(data: bytes) -> Verdict:

@@ -9,8 +9,9 @@ import pytest
 from adapters.inspection.formats import xml_models
 from adapters.inspection.inspect import inspect_file
 from adapters.inspection.streams import Stream
-from domain.validation import Coverage, FileReport, Severity, ValidationPolicy, Verdict
+from domain.validation import Coverage, FileReport, ValidationPolicy, Verdict
 from domain.values import FilePath
+from tests.support.inspecting import refusals
 
 TREE = (Path(__file__).parents[2] / "corpus" / "models" / "tree.pmml").read_bytes()
 HEAD = b'<?xml version="1.0"?>\n'
@@ -23,10 +24,6 @@ def inspect(content: bytes, name: str = "m.pmml") -> FileReport:
 
 def judge(content: bytes, name: str = "m.pmml") -> Verdict:
     return ValidationPolicy().judge({FilePath(name): inspect(content, name)}).verdict
-
-
-def refusals(report: FileReport) -> list[str]:
-    return [each.message for each in report.findings if each.severity is Severity.CRITICAL]
 
 
 def test_a_model_is_described() -> None:

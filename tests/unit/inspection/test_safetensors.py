@@ -16,6 +16,7 @@ from adapters.inspection.inspect import inspect_file
 from adapters.inspection.streams import Stream
 from domain.validation import Coverage, FileReport, Severity
 from domain.values import FilePath
+from tests.support.inspecting import refusals
 
 
 def inspected(data: bytes) -> FileReport:
@@ -33,9 +34,7 @@ def written(header: dict[str, Any] | str, body: bytes = b"") -> bytes:
 
 def refusal(data: bytes) -> str:
     """What keeps the file out."""
-    messages = [f.message for f in inspected(data).findings if f.severity is Severity.CRITICAL]
-    assert messages
-    return messages[0]
+    return refusals(inspected(data))[0]
 
 
 def test_what_the_library_writes_is_described() -> None:

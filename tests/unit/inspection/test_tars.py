@@ -9,18 +9,8 @@ import tarfile
 import pytest
 
 from domain.validation import NOT_A_MODEL
-from tests.support.containers import (
-    CAT,
-    MODEL,
-    PAYLOAD,
-    STATE_DICT,
-    codes,
-    inspected,
-    messages,
-    tarred,
-    verdict,
-    zipped,
-)
+from tests.support.containers import CAT, MODEL, PAYLOAD, STATE_DICT, tarred, zipped
+from tests.support.inspecting import codes, inspected, messages, verdict
 
 LONG = "m/" + "x" * 90 + "/" + "y" * 120 + "/model.safetensors"
 FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]

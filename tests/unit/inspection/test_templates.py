@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from tests.support.containers import MODEL, codes, verdict, zipped
+from tests.support.containers import MODEL, zipped
+from tests.support.inspecting import codes, verdict
 
 HOSTILE = [
     "{% set x = '_' %}{{ ''[x*2 + 'class' + x*2] }}",

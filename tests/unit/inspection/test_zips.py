@@ -15,19 +15,9 @@ import pytest
 
 from adapters.inspection.archives.zip_directory import zip_at_end
 from domain.validation import NOT_A_MODEL
-from tests.support.containers import (
-    CAT,
-    MODEL,
-    PAYLOAD,
-    STATE_DICT,
-    codes,
-    inspected,
-    judged,
-    messages,
-    verdict,
-    zipped,
-)
+from tests.support.containers import CAT, MODEL, PAYLOAD, STATE_DICT, zipped
 from tests.support.corpus import CORPUS
+from tests.support.inspecting import codes, inspected, judged, messages, verdict
 
 DEFLATED = zipfile.ZIP_DEFLATED
 
