@@ -15,6 +15,10 @@ SPOOLED = 64 << 20
 """Bytes of a compressed member that are kept in memory at most, where it must be sought."""
 
 
+CUT_SHORT = "ends too early: it was cut short"
+"""What most broken files are, as the text of :class:`Malformed`."""
+
+
 class Malformed(Exception):
     """The file is not what it says it is; the text follows its name ("... is cut short")."""
 
@@ -185,7 +189,7 @@ class Stream:
             raise Malformed(f"has a part of {count} bytes where at most {most} are expected")
         data = self.read(count)
         if len(data) < count:
-            raise Malformed("ends too early: it was cut short")
+            raise Malformed(CUT_SHORT)
         return data
 
     def peek(self, count: int) -> bytes:
@@ -206,7 +210,7 @@ class Stream:
         """
         if self.seekable and self.size is not None:
             if self._at + count > self.size:
-                raise Malformed("ends too early: it was cut short")
+                raise Malformed(CUT_SHORT)
             self.file.seek(count, io.SEEK_CUR)
             self._at += count
             return

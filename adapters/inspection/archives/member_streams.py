@@ -12,7 +12,15 @@ from typing import BinaryIO, Protocol
 
 import lz4.frame  # type: ignore[import-untyped]
 
-from adapters.inspection.streams import BLOCK, Budget, LimitExceeded, Malformed, Metered, Stream
+from adapters.inspection.streams import (
+    BLOCK,
+    CUT_SHORT,
+    Budget,
+    LimitExceeded,
+    Malformed,
+    Metered,
+    Stream,
+)
 
 MOST_IN_MEMORY = 32 << 20
 """Bytes of a compressed member that are kept in memory, so that it can be sought."""
@@ -57,7 +65,7 @@ class Window(io.RawIOBase):
         self._file.seek(self._start + self._at)
         data = self._file.read(wanted)
         if not data:
-            raise Malformed("ends too early: it was cut short")
+            raise Malformed(CUT_SHORT)
         view[: len(data)] = data
         if self._check is not None:
             self._check.take(self._at, data)
@@ -205,7 +213,7 @@ class Decompressed(io.RawIOBase):
                 raise LimitExceeded("needs too much memory to be read", bomb=False) from error
             raise Malformed(f"has broken {self._method} compression") from error
         if hungry and not feed and not data and not decompressor.eof:
-            raise Malformed("ends too early: it was cut short")
+            raise Malformed(CUT_SHORT)
         return data
 
     def _next(self, rest: bytes) -> Decompressor | None:

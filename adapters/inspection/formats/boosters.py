@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from adapters.inspection.formats.companions import check_companion
 from adapters.inspection.formats.outlines import Outline, json_outline, ubjson_outline
 from adapters.inspection.report import Notes
-from adapters.inspection.streams import BLOCK, LimitExceeded, Malformed, Stream
+from adapters.inspection.streams import BLOCK, CUT_SHORT, LimitExceeded, Malformed, Stream
 
 # --- XGBoost ------------------------------------------------------------------------------------
 
@@ -216,7 +216,7 @@ def _check_lightgbm_text(stream: Stream, notes: Notes) -> None:
     if features is None or classes is None:
         raise Malformed("begins like a model of LightGBM, but lacks the rest of its header")
     if not marks[b"end of trees"] or marks[b"parameters"] > marks[b"end of parameters"]:
-        raise Malformed("ends too early: it was cut short")
+        raise Malformed(CUT_SHORT)
     trees, promised = marks[b"Tree"], len(values.get("tree_sizes", "").split())
     if "tree_sizes" in values and trees != promised:
         raise Malformed(f"has {trees} trees; it promises {promised}")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from adapters.inspection.streams import LimitExceeded, Malformed
+from adapters.inspection.streams import CUT_SHORT, LimitExceeded, Malformed
 
 _MOST_STEPS = 1_000_000
 _MOST_TEXT = 1024
@@ -53,7 +53,7 @@ class Buffer:
         self._file.seek(self._start + at)
         data = self._file.read(count)
         if len(data) < count:
-            raise Malformed("ends too early: it was cut short")
+            raise Malformed(CUT_SHORT)
         return data
 
     def offset(self, at: int) -> int:

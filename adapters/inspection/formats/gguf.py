@@ -15,7 +15,7 @@ from math import prod
 from adapters.inspection.formats.ggml import FILE_TYPES, NEWER_TYPES, TYPES
 from adapters.inspection.formats.templates import check_template
 from adapters.inspection.report import Notes, shown
-from adapters.inspection.streams import BLOCK, LimitExceeded, Malformed, Stream
+from adapters.inspection.streams import BLOCK, CUT_SHORT, LimitExceeded, Malformed, Stream
 
 MOST_KEYS = 65_536
 MOST_TENSORS = 250_000
@@ -179,7 +179,7 @@ class _Reader:
             rest = self._block[self._at :]
             self._block, self._at = rest + self._stream.read(max(count, BLOCK)), 0
             if len(self._block) < count:
-                raise Malformed("ends too early: it was cut short")
+                raise Malformed(CUT_SHORT)
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 from adapters.inspection.formats.keras import check_keras_config
 from adapters.inspection.report import Notes, shown
-from adapters.inspection.streams import LimitExceeded, Malformed, Stream
+from adapters.inspection.streams import CUT_SHORT, LimitExceeded, Malformed, Stream
 
 MOST_OBJECTS = 50_000
 """Links that are looked at; a model of a thousand layers has some 5,000."""
@@ -79,7 +79,7 @@ def _check_end(file: BinaryIO) -> None:
     size = file.seek(0, 2)
     file.seek(0)
     if not head.startswith(_SIGNATURE) or len(head) < 48:
-        raise Malformed("ends too early: it was cut short")
+        raise Malformed(CUT_SHORT)
     version = head[8]
     width = head[13 if version < 2 else 9]
     if version > 3 or width not in {2, 4, 8}:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import ijson  # type: ignore[import-untyped]
 
-from adapters.inspection.streams import BLOCK, Malformed, Stream
+from adapters.inspection.streams import BLOCK, CUT_SHORT, Malformed, Stream
 
 Scalar = str | int | float | bool | None
 
@@ -141,7 +141,7 @@ def json_outline(stream: Stream, wanted: frozenset[str]) -> Outline:
         parser.close()
     except (ijson.JSONError, UnicodeDecodeError) as error:
         cut = "premature EOF" in str(error)
-        raise Malformed("ends too early: it was cut short" if cut else "is no valid JSON") from None
+        raise Malformed(CUT_SHORT if cut else "is no valid JSON") from None
     return outline
 
 

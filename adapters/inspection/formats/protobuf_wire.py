@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
-from adapters.inspection.streams import LimitExceeded, Malformed, Stream
+from adapters.inspection.streams import CUT_SHORT, LimitExceeded, Malformed, Stream
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 Wanted = Mapping[int, int]
@@ -19,7 +19,6 @@ Wanted = Mapping[int, int]
 MOST_TEXT = 4096
 _WINDOW = 16 * 1024
 _UNBOUNDED = 1 << 63
-_CUT = "ends too early: it was cut short"
 
 
 class Wire:
@@ -91,7 +90,7 @@ class Wire:
             Malformed: the file ends before that.
         """
         if not self._holds(length):
-            raise Malformed(_CUT)
+            raise Malformed(CUT_SHORT)
         start = self._pos
         self._pos += length
         return self._window[start : self._pos]
@@ -181,7 +180,7 @@ class Wire:
         if close > end:
             size = self._stream.size
             cut = size is not None and close > size
-            raise Malformed(_CUT if cut else "has a part that is longer than what it is in")
+            raise Malformed(CUT_SHORT if cut else "has a part that is longer than what it is in")
         return close
 
     def _varint(self) -> int:
@@ -196,7 +195,7 @@ class Wire:
                 break
             shift += 7
         else:
-            raise Malformed("has a number of more than 64 bits" if shift >= 70 else _CUT)
+            raise Malformed("has a number of more than 64 bits" if shift >= 70 else CUT_SHORT)
         if value >= 1 << 64:
             raise Malformed("has a number of more than 64 bits")
         self._pos = pos

@@ -9,7 +9,7 @@ from adapters.inspection.formats.flatbuffers import Buffer, Table
 from adapters.inspection.formats.tensor_shapes import elements
 from adapters.inspection.formats.tensorflow import note_graph_operators
 from adapters.inspection.report import Notes, shown
-from adapters.inspection.streams import Malformed, Stream
+from adapters.inspection.streams import CUT_SHORT, Malformed, Stream
 
 # BuiltinOperator, by number.
 _BUILTIN = """
@@ -151,7 +151,7 @@ class _Model:
         # Buffers of models beyond 2 GB lie after the FlatBuffer, at an offset in the file.
         if buffer.has(1) and (size := buffer.number(2, "Q")):
             if buffer.number(1, "Q") + size > self.root.buffer.size:
-                raise Malformed("ends too early: it was cut short")
+                raise Malformed(CUT_SHORT)
             return size
         return buffer.length(0)
 

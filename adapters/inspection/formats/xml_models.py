@@ -19,7 +19,7 @@ from defusedxml import (  # type: ignore[import-untyped]
 from defusedxml.ElementTree import XMLParser  # type: ignore[import-untyped]
 
 from adapters.inspection.report import Notes, shown
-from adapters.inspection.streams import BLOCK, LimitExceeded, Malformed, Stream
+from adapters.inspection.streams import BLOCK, CUT_SHORT, LimitExceeded, Malformed, Stream
 
 _DEEPEST = 2_000
 _MOST_ELEMENTS = 50_000_000
@@ -75,9 +75,7 @@ def _read_xml(stream: Stream, started: Started) -> None:
         ) from None
     except ParseError as error:
         cut = "no element found" in str(error) or "unclosed" in str(error)
-        raise Malformed(
-            "ends too early: it was cut short" if cut else f"is no valid XML ({error})"
-        ) from None
+        raise Malformed(CUT_SHORT if cut else f"is no valid XML ({error})") from None
 
 
 # --- PMML ---------------------------------------------------------------------------------------

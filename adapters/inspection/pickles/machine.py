@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import cast
 
 from adapters.inspection.pickles.arrays import ALIGNMENT, is_array, pass_array
-from adapters.inspection.pickles.stack import CUT_SHORT, HEAD, StackMachine
+from adapters.inspection.pickles.stack import HEAD, StackMachine
 from adapters.inspection.pickles.trace import Trace
 from adapters.inspection.pickles.values import (
     OPAQUE,
@@ -30,7 +30,7 @@ from adapters.inspection.pickles.values import (
     Value,
     parts_of,
 )
-from adapters.inspection.streams import LimitExceeded, Malformed, Stream
+from adapters.inspection.streams import CUT_SHORT, LimitExceeded, Malformed, Stream
 
 _STEPS = 1000
 _LONGEST_INT = 16

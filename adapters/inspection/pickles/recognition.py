@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 
 from adapters.inspection.pickles.machine import Machine
-from adapters.inspection.pickles.stack import CUT_SHORT
 from adapters.inspection.pickles.trace import Trace
 from adapters.inspection.pickles.values import Value
-from adapters.inspection.streams import Budget, LimitExceeded, Malformed, Stream
+from adapters.inspection.streams import CUT_SHORT, Budget, LimitExceeded, Malformed, Stream
 
 # torch/serialization.py: the first of five pickles is this number, in whatever protocol.
 _TORCH = re.compile(rb"\x80[\x02-\x05](?:\x95.{8})?\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.", re.DOTALL)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import cast
 
 from adapters.inspection.pickles.values import OPAQUE, Cut, Import, Value
-from adapters.inspection.streams import Malformed, Stream
+from adapters.inspection.streams import CUT_SHORT, Malformed, Stream
 
-CUT_SHORT = "ends too early: it was cut short"
 HEAD = 80
 """Bytes that are kept of what is long."""
 _SHORT = 256
