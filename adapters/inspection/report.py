@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -49,6 +49,12 @@ def shown(text: str, most: int = 100) -> str:
 def shown_path(path: FilePath) -> str:
     """Likewise a path, whose end tells more than its beginning."""
     return shown(path) if len(path) <= 100 else f"...{shown(path[-97:])}"
+
+
+def listed(texts: Sequence[str], most: int = 3) -> str:
+    """The first of some texts, and how many more there are, to stand within a sentence."""
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return f"{', '.join(texts[:most])}{more}"
 
 
 class Inspector(Protocol):

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from adapters.inspection.archives.zip_directory import LONGEST_NAME, name_fault
 from adapters.inspection.formats.keras import check_keras_metadata
-from adapters.inspection.report import MOST_ENTRY, NOT_ALL_CHECKED, Notes, shown
-from adapters.inspection.streams import Malformed, Stream
+from adapters.inspection.report import MOST_ENTRY, NOT_ALL_CHECKED, Notes, listed, shown
+from adapters.inspection.streams import Budget, Malformed, Stream
 from domain.validation import (
     EXTERNAL_DATA,
     NOT_A_MODEL,
@@ -55,6 +55,17 @@ _SINGLE = ("shape", "format_version")
 _OWN_CODE = frozenset({"torchscript", "torch-pt2"})
 _MOST_LINK = 4096
 _ENOUGH = 20
+
+
+def check_depth(notes: Notes, *, model: bool = False) -> None:
+    """How many archives may lie in each other; a model that happens to be one is one more.
+
+    Raises:
+        Malformed
+    """
+    if notes.layers >= Budget.LAYERS + model:
+        layers = f"more than {Budget.LAYERS} layers are not looked into"
+        raise Malformed(f"is an archive in an archive in an archive: {layers}")
 
 
 @dataclass(slots=True)
@@ -176,9 +187,8 @@ class Folder:
         """Python beside a model runs only if something asks for it, which is held then."""
         code = [name for name in self.files if name.endswith(".py")]
         if code and self.notes.format not in _OWN_CODE:
-            more = f" and {len(code) - 3} more" if len(code) > 3 else ""
-            names = shown(", ".join(code[:3]), 200)
-            message = f"{self.notes.place} holds Python code: {names}{more}."
+            names = listed([shown(name) for name in code])
+            message = f"{self.notes.place} holds Python code: {names}."
             self.notes.tell("archive.python_code", message)
 
     def _refuse(self, code: str, name: str, what: str) -> None:
@@ -251,11 +261,12 @@ class Folder:
 
     def described(self) -> str:
         """ "a ZIP archive of cat1.jpg, cat2.jpg", worded to follow "is"."""
-        names = [shown(posixpath.basename(name), 60) for name in self.files[:3]]
-        more = f" and {len(self.files) - 3} more" if len(self.files) > 3 else ""
-        if not names:
-            return f"an empty {self.kind} archive"
-        return f"a {self.kind} archive of {', '.join(names)}{more}"
+        names = [shown(posixpath.basename(name), 60) for name in self.files]
+        return (
+            f"a {self.kind} archive of {listed(names)}"
+            if names
+            else f"an empty {self.kind} archive"
+        )
 
 
 def _leaves(place: str) -> bool:

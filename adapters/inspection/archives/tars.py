@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from adapters.inspection.archives.folders import Folder
+from adapters.inspection.archives.folders import Folder, check_depth
 from adapters.inspection.archives.member_streams import MOST_IN_MEMORY, Window
 from adapters.inspection.archives.zip_kinds import folder_kind
 from adapters.inspection.report import Notes, shown
-from adapters.inspection.streams import BLOCK, Budget, Malformed, Stream
+from adapters.inspection.streams import BLOCK, Malformed, Stream
 
 _BLOCK = 512
 _MOST_HEADER = 1 << 20
@@ -66,9 +66,7 @@ def check_tar(stream: Stream, notes: Notes) -> None:
     Raises:
         Malformed, LimitExceeded
     """
-    if notes.layers >= Budget.LAYERS:
-        layers = f"more than {Budget.LAYERS} layers are not looked into"
-        raise Malformed(f"is an archive in an archive in an archive: {layers}")
+    check_depth(notes)
     again = stream.again() if stream.seekable else None
     folder = Folder(notes, "TAR")
     try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from adapters.inspection.archives import torch_zip
-from adapters.inspection.archives.folders import Folder
+from adapters.inspection.archives.folders import Folder, check_depth
 from adapters.inspection.archives.member_streams import stored, unpacked
 from adapters.inspection.archives.skops import check_schema
 from adapters.inspection.archives.zip_directory import (
@@ -101,7 +101,7 @@ def check_zip(stream: Stream, notes: Notes) -> None:
             NOT_A_MODEL, f"{notes.place} is {what or 'an empty ZIP archive'}, not a model."
         )
         return
-    _check_depth(kind, notes)
+    check_depth(notes, model=kind is not None)
     folder = Folder(notes, "ZIP")
     if not _check_entries(entries, folder, notes):
         return
@@ -112,13 +112,6 @@ def check_zip(stream: Stream, notes: Notes) -> None:
             break
         _check_member(entry, kind, archive, folder)
     _finish(kind, archive, folder)
-
-
-def _check_depth(kind: str | None, notes: Notes) -> None:
-    """A format that happens to be an archive is one layer more than an archive may be."""
-    if notes.layers >= Budget.LAYERS + (kind is not None):
-        layers = f"more than {Budget.LAYERS} layers are not looked into"
-        raise Malformed(f"is an archive in an archive in an archive: {layers}")
 
 
 def _check_entries(entries: list[Entry], folder: Folder, notes: Notes) -> bool:

@@ -15,7 +15,7 @@ from adapters.inspection.formats.onnx_operators import DATA_TYPES, note_operator
 from adapters.inspection.formats.protobuf_wire import BYTES, VARINT, Wire
 from adapters.inspection.formats.references import leaves_folder
 from adapters.inspection.formats.tensor_shapes import elements
-from adapters.inspection.report import Notes, shown
+from adapters.inspection.report import Notes, listed, shown
 from adapters.inspection.streams import LimitExceeded, Malformed, Stream
 
 _MODEL = {1: VARINT} | dict.fromkeys((2, 3, 7, 8, 14, 20, 25), BYTES)
@@ -129,11 +129,10 @@ class _Model:
         note_operators(self.operators, self.functions, notes)
         if self.files:
             notes.fact("external_data", self.files)
-            named = ", ".join(shown(each) for each in sorted(self.files)[:3])
-            more = f" and {len(self.files) - 3} more" if len(self.files) > 3 else ""
+            named = listed([shown(each) for each in sorted(self.files)])
             notes.tell(
                 "onnx.external_data",
-                f"{notes.place} has tensors in {named}{more}: publish "
+                f"{notes.place} has tensors in {named}: publish "
                 f"{'them' if len(self.files) > 1 else 'that file'} beside it.",
             )
 

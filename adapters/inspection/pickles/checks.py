@@ -13,7 +13,7 @@ from adapters.inspection.pickles.recognition import OLD_JOBLIB
 from adapters.inspection.pickles.torch_legacy import read_legacy
 from adapters.inspection.pickles.trace import Trace
 from adapters.inspection.pickles.values import Cut, Result, Value
-from adapters.inspection.report import Notes, shown
+from adapters.inspection.report import Notes, listed, shown
 from adapters.inspection.streams import LimitExceeded, Malformed, Stream
 
 _CODE = "pickle.code_execution"
@@ -174,8 +174,7 @@ def _note_nature(trace: Trace, notes: Notes, *, whole: bool) -> None:
         notes.can_carry_code(f"{sentence}.")
         return
     names = sorted({shown(found.full_name) for found in imports})
-    more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
-    known = f"only what is known to be harmless: {', '.join(names[:_MOST_SHOWN])}{more}"
+    known = f"only what is known to be harmless: {listed(names, _MOST_SHOWN)}"
     notes.can_carry_code(f"{sentence}; this one imports {known if names else 'nothing'}.")
 
 
