@@ -17,6 +17,8 @@ KEPT = 4
 
 
 class Fetch(Protocol):
+    """Reads a range of the file, wherever it is kept."""
+
     def __call__(self, offset: int, length: int) -> bytes:
         """Exactly these bytes."""
         ...
