@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import islice
 
 from adapters.inspection.pickles import opinion
 from adapters.inspection.pickles.facts import note_facts
@@ -23,6 +25,9 @@ _MOST_INSIDE = 1000
 _MOST_REREAD = 10
 _MOST_SHOWN = 5
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+_MOST_BEHIND = 1 << 20
+_MOST_TRIED = 100
+_PICKLE = re.compile(rb"\x80[\x02-\x05]|[ci][A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n")
 _STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 Reader = Callable[[Stream, Trace], list[Value]]
@@ -80,7 +85,7 @@ def _read_pickles(stream: Stream, trace: Trace) -> list[Value]:
     while not roots or not stream.at_end():
         if len(roots) >= _MOST_PICKLES:
             raise LimitExceeded(f"has more than {_MOST_PICKLES} pickles", bomb=False)
-        head = stream.peek(4)
+        head, place = stream.peek(4), stream.tell()
         if roots and head.startswith(_ZIP):
             raise Malformed("has a ZIP archive behind its end")
         try:
@@ -89,8 +94,26 @@ def _read_pickles(stream: Stream, trace: Trace) -> list[Value]:
             if not roots or head.startswith(_STARTS):
                 raise
             trace.doubt(f"it has bytes behind its end that no unpickler reads ({error})")
+            _look_behind(stream, place, trace)
             break
     return roots
+
+
+def _look_behind(stream: Stream, place: int, trace: Trace) -> None:
+    """Notes calls of pickles among bytes that one unpickler leaves, and another may be led to."""
+    again = stream.again()
+    if again is None:
+        return
+    with again.file:
+        again.skip(place)
+        data = again.read(_MOST_BEHIND)
+    for found in islice(_PICKLE.finditer(data), _MOST_TRIED):
+        hidden = Trace(trace.budget)
+        with suppress(Malformed, LimitExceeded):
+            Machine(Stream.of_bytes(data[found.start() :]), hidden).run()
+        for key, known in hidden.imports.items():
+            if known.dangerous and known.call:
+                trace.imports.setdefault(key, known)
 
 
 def _read_plainly(stream: Stream, start: int, trace: Trace) -> None:

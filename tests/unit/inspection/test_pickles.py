@@ -568,3 +568,12 @@ def test_distributions_of_scipy_are_read() -> None:
 )
 def test_distributions_with_a_text_of_their_own_are_refused(parts: tuple[str, ...]) -> None:
     assert verdict(distribution(*parts)) is Verdict.REJECT
+
+
+@pytest.mark.parametrize("payload", ["protocol 0", "STACK_GLOBAL"])
+def test_a_payload_behind_bytes_that_no_unpickler_reads_is_found(payload: str) -> None:
+    honest, junk = pickle.dumps({"a": 1}), bytes(range(192, 256))
+    assert verdict(honest + junk) is Verdict.REVIEW
+    (message,) = messages(honest + junk + RUNS[payload] + junk)
+    assert "loading it would run" in message
+    assert "system('true')" in message
