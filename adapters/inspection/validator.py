@@ -24,6 +24,10 @@ _log = logging.getLogger("modelyard.validation")
 
 _RATE = 20_000_000
 """Bytes per second that are read at least, where a store is slow: what a large file may take."""
+_LEAST_PROCESSOR = 10
+_PROCESSOR_RATE = 2_000_000
+"""Seconds of processor time for any file, and bytes for each of which there is another second: what
+is read at all takes a hundredth of it. A small file that sends a library in circles is cut soon."""
 _MOST_JOBS = 1_000
 _MOST_RESIDENT = 256 << 20
 """After so many files, or with so much memory that it did not give back, a process is replaced."""
@@ -95,7 +99,8 @@ class SandboxedFileValidator(FileValidator):
         """See the port."""
         head = await source.read_at(0, min(wire.HEAD, source.size))
         seconds = self._timeout + source.size / _RATE
-        job = wire.Job(path, source.size, int(seconds) + 1)
+        processor = min(seconds, _LEAST_PROCESSOR + source.size / _PROCESSOR_RATE)
+        job = wire.Job(path, source.size, int(processor) + 1)
         try:
             async with self._child() as child, asyncio.timeout(seconds):
                 return await child.inspect(job, head, source)

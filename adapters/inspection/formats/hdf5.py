@@ -9,6 +9,7 @@ CVE-2025-9905 (Lambda), CVE-2026-0897 (shapes far beyond the file), CVE-2026-166
 from __future__ import annotations
 
 import json
+import struct
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,6 +28,10 @@ _DEPTH = 100
 _MOST_CONFIG = 8 << 20
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _EXTERNAL = "hdf5.external"
+_HEAP = b"GCOL\x01\0\0\0"
+_HEAP_HEADER = 16
+_LEAST_HEAP = 4096
+_HEAPS_WITHIN = 16 << 20
 # Filters that come with HDF5, and LZF, which comes with h5py; others are plugins.
 _FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})
 
@@ -59,6 +64,7 @@ def check_hdf5(stream: Stream, notes: Notes) -> None:
     h5py = _h5py()
     file = stream.sought()
     _check_end(file)
+    _check_heaps(file)
     try:
         with h5py.File(file, "r") as opened:
             found = _Found()
@@ -91,6 +97,34 @@ def _check_end(file: BinaryIO) -> None:
     )
     if base or end != size:
         raise Malformed(f"has {size} bytes; its header promises {end}")
+
+
+def _check_heaps(file: BinaryIO) -> None:
+    """The heaps that keep texts of any length (global heap collections, III.E of the format).
+
+    libhdf5 goes from object to object by their sizes, and for ever where one has none (seen with
+    HDF5 2.0.0). So they are looked at beforehand, in the part of a file where its attributes
+    usually lie; elsewhere the limit of processor time stops it.
+    """
+    data = file.read(_HEAPS_WITHIN)
+    file.seek(0)
+    place = data.find(_HEAP)
+    while place >= 0:
+        size = int.from_bytes(data[place + 8 : place + 16], "little")
+        if _LEAST_HEAP <= size <= len(data) - place:
+            _check_heap(data[place : place + size])
+        place = data.find(_HEAP, place + len(_HEAP))
+
+
+def _check_heap(heap: bytes) -> None:
+    place = _HEAP_HEADER
+    while len(heap) - place >= _HEAP_HEADER:
+        number, _, size = struct.unpack_from("<HHxxxxQ", heap, place)
+        # Number 0 is what is free, with its own header.
+        step = size if number == 0 else _HEAP_HEADER + -(-size // 8) * 8
+        if not _HEAP_HEADER <= step <= len(heap) - place:
+            raise Malformed("has a heap of texts with an object of no sensible size")
+        place += step
 
 
 def _walk(root: Any, found: _Found, notes: Notes) -> None:

@@ -236,3 +236,23 @@ def test_files_on_disk_are_looked_into(tmp_path: Path) -> None:
     with path.open("rb") as file:
         stream = Stream(file, path.stat().st_size, seekable=True)
         assert inspect_file(stream, FilePath("model.h5")).facts["parameters"] == 54
+
+
+def test_a_heap_of_texts_that_leads_in_circles_is_refused() -> None:
+    """libhdf5 2.0 never comes back from it."""
+    data = bytearray(written(lambda file: file.attrs.update({"keras_version": "3.0"})))
+    place = data.index(b"GCOL") + 16 + 24
+    free = data[place : place + 16]
+    assert free[:8] == bytes(8)
+    assert int.from_bytes(free[8:], "little") > 16
+    data[place + 8 : place + 16] = bytes(8)
+    assert any("heap of texts" in message for message in refusals(inspected(bytes(data))))
+
+
+def test_many_texts_are_fine() -> None:
+    def fill(file: Any) -> None:
+        weights(file)
+        for number in range(300):
+            file.attrs[f"note {number}"] = "x" * (number * 7)
+
+    assert refusals(inspected(written(fill))) == []
