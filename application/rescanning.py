@@ -167,8 +167,7 @@ class RescanHandler:
 
 
 def _worst(validation: Validation) -> list[str]:
-    order = ["critical", "warning", "info"]
-    findings = sorted(validation.findings, key=lambda finding: order.index(finding.severity))
+    findings = sorted(validation.findings, key=lambda finding: -finding.severity.rank)
     return [finding.message for finding in findings[:5]]
 
 

@@ -14,11 +14,17 @@ from datetime import datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
-from domain.values import FilePath
+from domain.values import MAX_INTEGER, FilePath
 
 FactValue = str | int | float | bool | list[str]
 Facts = dict[str, FactValue]
 """What people want to know of a model, e.g. ``{"parameters": 516, "dtypes": ["F32"]}``."""
+
+
+def as_searched(fact: FactValue) -> str | int | float | bool:
+    """What filters compare a fact by: of a list the text of its entries."""
+    return ", ".join(fact) if isinstance(fact, list) else fact
+
 
 NOT_A_MODEL = "file.not_a_model"
 UNKNOWN_FORMAT = "file.unknown_format"
@@ -40,8 +46,13 @@ class Severity(StrEnum):
     WARNING = "warning"
     CRITICAL = "critical"
 
+    @property
+    def rank(self) -> int:
+        """Higher for what is more severe."""
+        return _BY_RANK.index(self)
 
-_RANKS = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.INFO: 2}
+
+_BY_RANK = (Severity.INFO, Severity.WARNING, Severity.CRITICAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +197,7 @@ def _worst(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """All findings, in their order; of too many the most severe, and a last one that tells so."""
     if len(findings) <= MOST_FINDINGS:
         return tuple(findings)
-    by_severity = sorted(range(len(findings)), key=lambda n: _RANKS[findings[n].severity])
+    by_severity = sorted(range(len(findings)), key=lambda n: -findings[n].severity.rank)
     kept = [findings[n] for n in sorted(by_severity[: MOST_FINDINGS - 1])]
     dropped = findings[by_severity[MOST_FINDINGS - 1]]
     message = f"There are {len(findings) - len(kept)} more findings, none of them more severe."
@@ -251,7 +262,6 @@ def merged(reports: Iterable[FileReport]) -> Facts:
 _COUNTS = ("parameters", "tensors")
 _MOST_FACTS = 200
 _MOST_ENTRIES = 100
-_LARGEST = (1 << 63) - 1
 
 
 def _weight(group: Sequence[FileReport]) -> float:
@@ -267,7 +277,7 @@ def _added(group: Sequence[FileReport]) -> Facts:
             if known is None:
                 facts[key] = value
             elif key in _COUNTS and isinstance(known, int) and isinstance(value, int):
-                facts[key] = min(known + value, _LARGEST)
+                facts[key] = min(known + value, MAX_INTEGER)
             elif isinstance(known, list) and isinstance(value, list):
                 facts[key] = list(dict.fromkeys([*known, *value]))[:_MOST_ENTRIES]
     return facts

@@ -16,14 +16,13 @@ from domain.validation import (
     Finding,
     Severity,
 )
-from domain.values import MAX_FILES, FilePath
+from domain.values import MAX_FILES, MAX_INTEGER, FilePath
 
 MOST_FINDINGS = 100
 MOST_TEXT = 500
 MOST_ENTRIES = 100
 MOST_ENTRY = 250
 OCTETS = "application/octet-stream"
-_LARGEST = (1 << 63) - 1
 _IN_ORDER = frozenset({"classes", "feature_names", "inputs", "outputs"})
 _TYPES = {
     "bool": "BOOL",
@@ -138,7 +137,7 @@ class Notes:
         is empty, or a number that no database can hold. Where the order of a list tells something
         it stays; types of numbers get the names that safetensors has for them."""
         if isinstance(value, bool | int | float):
-            if -_LARGEST <= value <= _LARGEST:
+            if -MAX_INTEGER <= value <= MAX_INTEGER:
                 self.facts[key] = value
         elif isinstance(value, str):
             if value:
@@ -185,9 +184,8 @@ class Notes:
     def _make_room(self, finding: Finding) -> None:
         """A finding beyond the most pushes out a less severe one; what holds is never dropped in
         silence, or allowing what is shown would let in what is not."""
-        order = [Severity.INFO, Severity.WARNING, Severity.CRITICAL]
         for index, kept in enumerate(self.findings):
-            if order.index(kept.severity) < order.index(finding.severity):
+            if kept.severity.rank < finding.severity.rank:
                 self.findings[index] = finding
                 return
         if finding.severity is Severity.WARNING:

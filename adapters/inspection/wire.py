@@ -16,7 +16,7 @@ from typing import Any
 
 from adapters.inspection.report import printable
 from domain.validation import Coverage, Facts, FactValue, FileReport, Finding, Severity
-from domain.values import MAX_NAME, FilePath
+from domain.values import MAX_INTEGER, MAX_NAME, FilePath
 
 FRAME = struct.Struct("!cI")
 """Before every message: its kind, and the bytes that follow."""
@@ -130,7 +130,7 @@ def _storable(value: Any) -> bool:
     """Numbers that JSON or a data base may not take, and no honest file has, are left out."""
     if isinstance(value, float):
         return math.isfinite(value)
-    return not isinstance(value, int) or abs(value) < 1 << 63
+    return not isinstance(value, int) or abs(value) <= MAX_INTEGER
 
 
 def _value(value: Any) -> FactValue:

@@ -34,6 +34,7 @@ from application.times import micros
 from domain.alias import Alias
 from domain.errors import AliasNotFound, VersionNotFound
 from domain.model import Model
+from domain.validation import as_searched
 from domain.values import AliasName, Digest, Latest, ModelName, Reference
 from domain.version import Manifest, Version
 
@@ -54,12 +55,8 @@ class _Item(Generic[T]):
         if field.scope is Scope.ATTRIBUTE:
             values = self.fields.get(field) or [getattr(self.record, field.key)]
         else:
-            values = [_entry(getattr(self.record, field.scope.value).get(field.key))]
+            values = [as_searched(getattr(self.record, field.scope.value).get(field.key))]
         return [value for value in values if value is not None]
-
-
-def _entry(value: Any) -> Any:
-    return ", ".join(value) if isinstance(value, list) else value
 
 
 class MemoryRegistryReader(RegistryReader):

@@ -62,7 +62,7 @@ class MemoryFileValidator(FileValidator):
             for magic, name in self._held.items()
             if head.startswith(magic)
         )
-        return FileReport("application/octet-stream", found, findings, {"size_seen": len(head)})
+        return FileReport("application/octet-stream", found, findings)
 
     async def validate(self, source: FileSource, path: FilePath) -> FileReport:
         return await self.sniff(await source.read_at(0, 64 * 1024), path)

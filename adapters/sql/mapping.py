@@ -30,7 +30,7 @@ from application.times import micros, moment
 from domain.alias import Alias, AliasMove
 from domain.model import Model, RetiredName
 from domain.upload import Segment, Upload, UploadMetadata
-from domain.validation import Facts
+from domain.validation import Facts, as_searched
 from domain.values import AliasName, Digest, FilePath, JsonScalar, ModelName, VersionNumber
 from domain.version import FileEntry, Manifest, Parent, Version
 
@@ -238,11 +238,8 @@ def parameter_labels(parameters: dict[str, JsonScalar]) -> Iterable[Values]:
 
 
 def fact_labels(facts: Facts) -> Iterable[Values]:
-    """The searchable form of facts; a list is the text of its entries."""
-    return _mixed(
-        Scope.FACTS,
-        {key: ", ".join(fact) if isinstance(fact, list) else fact for key, fact in facts.items()},
-    )
+    """The searchable form of facts."""
+    return _mixed(Scope.FACTS, {key: as_searched(fact) for key, fact in facts.items()})
 
 
 def _mixed(scope: Scope, entries: Mapping[str, JsonScalar]) -> Iterable[Values]:

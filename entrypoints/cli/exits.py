@@ -12,10 +12,10 @@ from entrypoints.cli.output import plain, print_json
 UNEXPECTED = 1
 USAGE = 2
 EXISTS = 4
+REFUSED = 5
 AGAIN = 6
 CORRUPT = 7
 HELD = 9
-REFUSED = 5
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
@@ -24,12 +24,12 @@ EXIT_CODES: Mapping[Kind, int] = {
     Kind.GONE: 3,
     Kind.CONFLICT: EXISTS,
     Kind.PRECONDITION_FAILED: EXISTS,
-    Kind.MALFORMED: 5,
-    Kind.INVALID: 5,
-    Kind.RANGE: 5,
-    Kind.CHECKSUM: 5,
-    Kind.TOO_LARGE: 5,
-    Kind.UNSUPPORTED: 5,
+    Kind.MALFORMED: REFUSED,
+    Kind.INVALID: REFUSED,
+    Kind.RANGE: REFUSED,
+    Kind.CHECKSUM: REFUSED,
+    Kind.TOO_LARGE: REFUSED,
+    Kind.UNSUPPORTED: REFUSED,
     Kind.LOCKED: AGAIN,
     Kind.UNAVAILABLE: AGAIN,
     Kind.CORRUPT: CORRUPT,

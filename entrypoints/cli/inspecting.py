@@ -18,7 +18,7 @@ from application.records import ValidationRecord, VersionRecord
 from application.rescanning import Rescan, Rescanned
 from application.versions import ReviewVersion
 from domain.errors import InvalidReference
-from domain.validation import Decision, FileReport, PolicyName, Verdict
+from domain.validation import Decision, PolicyName, ValidationPolicy, Verdict
 from domain.values import FilePath, ModelName, VersionNumber
 from entrypoints.cli import exits
 from entrypoints.cli.files import find_files
@@ -99,16 +99,17 @@ def _title(group: Sequence[Path]) -> str:
 
 
 async def _inspect(
-    container: Container, rules: Any, title: str, files: Mapping[FilePath, Path]
+    container: Container, rules: ValidationPolicy, title: str, files: Mapping[FilePath, Path]
 ) -> dict[str, Any]:
-    validator, reports = container.validator(), {}
+    validator, reports, kinds = container.validator(), {}, []
     for path, file in files.items():
         with _LocalFile(file) as source:
-            reports[path] = await validator.validate(source, path)
+            report = reports[path] = await validator.validate(source, path)
+        told = {"path": path, "size": source.size}
+        kinds.append({**told, "format": report.format, "media_type": report.media_type})
     validation, facts = judged(rules, validator, reports, container.clock().now())
     record = asdict(ValidationRecord.of(validation))
     del record["reviews"]
-    kinds = [_kind(path, files[path], report) for path, report in reports.items()]
     named = [kind["format"] for kind in kinds if kind["format"]]
     return {
         "file": title,
@@ -116,15 +117,6 @@ async def _inspect(
         **record,
         "facts": facts,
         "files": kinds,
-    }
-
-
-def _kind(path: FilePath, file: Path, report: FileReport) -> dict[str, Any]:
-    return {
-        "path": path,
-        "size": file.stat().st_size,
-        "format": report.format,
-        "media_type": report.media_type,
     }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from adapters.inspection.pickles.trace import Trace
 from adapters.inspection.pickles.values import Import, Items, Mapping, Result, Value
 from adapters.inspection.report import Notes
+from domain.values import MAX_INTEGER
 
 _FRAMEWORKS = {
     "_catboost": "catboost",
@@ -75,12 +76,12 @@ def note_facts(trace: Trace, roots: Sequence[Value], notes: Notes) -> None:
         notes.fact("framework_version", next(iter(trace.versions)))
     if trace.tensors:
         notes.fact("tensors", len(trace.tensors))
-        notes.fact("parameters", min(sum(count for _, _, count in trace.tensors), (1 << 63) - 1))
+        notes.fact("parameters", min(sum(count for _, _, count in trace.tensors), MAX_INTEGER))
         notes.fact("dtypes", {_DTYPES.get(kind, kind) for kind in trace.tensors.values()})
     elif trace.array_count and framework in {None, "numpy"}:
         # Of other frameworks' arrays only some are parameters.
         notes.fact("tensors", trace.array_count)
-        notes.fact("parameters", min(sum(trace.elements.values()), (1 << 63) - 1))
+        notes.fact("parameters", min(sum(trace.elements.values()), MAX_INTEGER))
         notes.fact("dtypes", {_named(code) for code in trace.elements})
 
 
